@@ -1,0 +1,275 @@
+//! One account: a register, the time it covers, and what a new reading does to both.
+//!
+//! Coverage is one axis of ledger time: from the earliest reading to the frontier everything is
+//! covered except the holes. A reading beyond the frontier extends it, a reading in a hole (or before
+//! the first) fills it, a reading in covered time is fenced. So no delivery fault and no second stream
+//! can book an instant twice, and nothing is refused for coming late.
+
+use meter::{ByQuality, Energy, Quality, Refusal, Utc};
+
+use crate::integrator::{Joint, elapsed_ns, join, trapezoid};
+use crate::policy::{Estimate, Policy, Rules};
+use crate::profile::Profile;
+use crate::slots::post;
+use crate::{Account, Edge, Flag, Hole, Line, OpenSlot};
+
+/// Where bookings of one account go, and by which rules.
+pub(crate) struct Desk<'a> {
+    pub(crate) open: &'a mut Vec<OpenSlot>,
+    pub(crate) account: u16,
+    pub(crate) policy: &'a Policy,
+    pub(crate) rules: Rules,
+}
+
+/// What became of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Booked,
+    Fenced,
+    Refused(Refusal),
+}
+
+impl Account {
+    /// Applies one reading.
+    pub(crate) fn apply(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
+        if let Some(power) = edge.power
+            && self.shown.is_none_or(|(at, _)| at <= edge.at)
+        {
+            self.shown = Some((edge.at, power));
+        }
+        if self.is_unread() {
+            (self.first, self.frontier) = (edge, edge);
+            return Applied::Booked;
+        }
+        if edge.at > self.frontier.at {
+            self.advance(edge, desk)
+        } else if edge.at == self.frontier.at {
+            self.step(edge)
+        } else if edge.at < self.first.at {
+            self.precede(edge, desk)
+        } else {
+            self.fill(edge, desk)
+        }
+    }
+
+    /// A reading beyond the frontier.
+    fn advance(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
+        let from = self.frontier;
+        if from.counter.is_some() && edge.counter.is_none() && elapsed_ns(&from, &edge) <= desk.rules.join_limit_ns {
+            // The counter books; power between its readings is shown. Only when it stays silent for
+            // longer than readings are joined does power take over.
+            return Applied::Booked;
+        }
+        match join(&from, &edge, &desk.rules) {
+            Joint::Jump => return self.suspect(edge, desk),
+            Joint::Hole { broken } => self.open_hole(from, edge, broken, desk),
+            Joint::Counter(energy) => {
+                self.cross_check(&from, &edge, energy, desk);
+                self.book(&from, &edge, Quality::Counter, &Profile::even(from.at, edge.at, energy), desk);
+            }
+            Joint::Power(_) => self.book_line(&from, &edge, desk),
+        }
+        self.frontier = edge;
+        if let Some(rare) = self.rare.as_deref_mut() {
+            rare.suspect = None;
+        }
+        Applied::Booked
+    }
+
+    /// Two readings at one instant are a step: the second begins the next piece, nothing is booked.
+    fn step(&mut self, edge: Edge) -> Applied {
+        let known = self.frontier;
+        if (edge.power.is_none() || edge.power == known.power)
+            && (edge.counter.is_none() || edge.counter == known.counter)
+        {
+            return Applied::Fenced;
+        }
+        self.frontier.power = edge.power.or(known.power);
+        self.frontier.counter = edge.counter.or(known.counter);
+        if known.at == self.first.at {
+            self.first = self.frontier;
+        }
+        Applied::Booked
+    }
+
+    /// A reading before all others: the time before the first reading is a hole without a beginning.
+    fn precede(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
+        let first = self.first;
+        match closing(&edge, &first, desk) {
+            Joint::Counter(energy) => {
+                self.book(&edge, &first, Quality::Counter, &Profile::even(edge.at, first.at, energy), desk);
+            }
+            Joint::Power(_) => self.book_line(&edge, &first, desk),
+            Joint::Jump => return Applied::Refused(Refusal::CounterJump),
+            Joint::Hole { broken } => self.open_hole(edge, first, broken, desk),
+        }
+        self.first = edge;
+        Applied::Booked
+    }
+
+    /// A reading between the first and the frontier: it fills a hole, or it is fenced.
+    fn fill(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
+        let holes = self.rare().map_or(&[][..], |rare| &rare.holes);
+        // The first hole that ends after the reading is the only one that may hold it.
+        let index = holes.partition_point(|hole| hole.end.at <= edge.at);
+        let Some(hole) = holes.get(index).copied().filter(|hole| hole.start.at < edge.at) else {
+            return self.fence(edge, desk);
+        };
+        let (before, after) = (join(&hole.start, &edge, &desk.rules), closing(&edge, &hole.end, desk));
+        if before == Joint::Jump || after == Joint::Jump {
+            return Applied::Refused(Refusal::CounterJump);
+        }
+        let mut rest = Vec::with_capacity(2);
+        for (from, to, joint) in [(hole.start, edge, before), (edge, hole.end, after)] {
+            match joint {
+                Joint::Counter(energy) => {
+                    self.reverse(&hole, from.at, to.at, desk);
+                    self.book(&from, &to, Quality::Counter, &Profile::even(from.at, to.at, energy), desk);
+                }
+                Joint::Power(_) => {
+                    self.reverse(&hole, from.at, to.at, desk);
+                    self.book_line(&from, &to, desk);
+                }
+                // What stays open keeps its share of the estimate, so that it can still be reversed.
+                Joint::Hole { .. } | Joint::Jump => rest.push(Hole { start: from, end: to, estimate: hole.estimate }),
+            }
+        }
+        let rare = self.rare_mut();
+        rare.holes.splice(index..=index, rest);
+        self.limit_holes(desk.policy.holes);
+        Applied::Booked
+    }
+
+    /// Counts the energy of readings in covered time, and books nothing.
+    fn fence(&mut self, edge: Edge, desk: &Desk<'_>) -> Applied {
+        let rare = self.rare_mut();
+        if let Some(before) = rare.fence.filter(|fence| fence.at < edge.at)
+            && let Joint::Counter(energy) | Joint::Power(energy) = join(&before, &edge, &desk.rules)
+        {
+            rare.fenced += energy;
+        }
+        rare.fence = Some(edge);
+        Applied::Fenced
+    }
+
+    /// A counter that jumped is not believed at once. If the next reading agrees with it, the register
+    /// was really set anew: counting goes on from there, and the time up to it stays a hole.
+    fn suspect(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
+        let from = self.frontier;
+        let agreed = self
+            .rare()
+            .and_then(|rare| rare.suspect)
+            .filter(|suspect| suspect.at < edge.at && matches!(join(suspect, &edge, &desk.rules), Joint::Counter(_)));
+        let rare = self.rare_mut();
+        rare.flags |= Flag::CounterJumped as u8;
+        let Some(suspect) = agreed else {
+            rare.suspect = Some(edge);
+            return Applied::Refused(Refusal::CounterJump);
+        };
+        self.open_hole(from, suspect, true, desk);
+        self.frontier = suspect;
+        self.advance(edge, desk)
+    }
+
+    fn open_hole(&mut self, start: Edge, end: Edge, broken: bool, desk: &mut Desk<'_>) {
+        let estimate = if broken { None } else { estimate(&start, &end, desk.policy) };
+        if let Some(line) = estimate {
+            let profile = Profile::line(&line, line.to.since(line.from));
+            self.add(Quality::Estimated, &profile, start.at, end.at, false, desk);
+        }
+        let rare = self.rare_mut();
+        let index = rare.holes.partition_point(|hole| hole.start.at < start.at);
+        rare.holes.insert(index, Hole { start, end, estimate });
+        self.limit_holes(desk.policy.holes);
+    }
+
+    /// Takes back the estimate of a part of a hole: exactly what was booked for it.
+    fn reverse(&mut self, hole: &Hole, from: Utc, to: Utc, desk: &mut Desk<'_>) {
+        let Some(line) = hole.estimate else { return };
+        let profile = Profile::line(&line, line.to.since(line.from));
+        profile
+            .by_slot(from, to, |slot, energy, _| post(desk.open, desk.account, slot, Quality::Estimated, -energy, 0));
+        let energy = profile.between(from, to);
+        self.lifetime[Quality::Estimated] -= energy;
+        self.rare_mut().reversed += energy;
+    }
+
+    fn book_line(&mut self, from: &Edge, to: &Edge, desk: &mut Desk<'_>) {
+        let (Some(start), Some(end)) = (from.power, to.power) else { return };
+        let line = Line { from: from.at, to: to.at, start, end };
+        self.book(from, to, Quality::Integrated, &Profile::line(&line, elapsed_ns(from, to)), desk);
+    }
+
+    fn book(&mut self, from: &Edge, to: &Edge, quality: Quality, profile: &Profile, desk: &mut Desk<'_>) {
+        self.add(quality, profile, from.at, to.at, true, desk);
+    }
+
+    fn add(&mut self, quality: Quality, profile: &Profile, from: Utc, to: Utc, covers: bool, desk: &mut Desk<'_>) {
+        let mut total = Energy::ZERO;
+        profile.by_slot(from, to, |slot, energy, touched| {
+            post(desk.open, desk.account, slot, quality, energy, if covers { touched } else { 0 });
+            total += energy;
+        });
+        self.lifetime += ByQuality::of(quality, total);
+        if covers {
+            self.covered_ns += to.since(from);
+        }
+    }
+
+    /// Over the limit the shortest hole becomes final: its time stays uncovered for good.
+    fn limit_holes(&mut self, limit: usize) {
+        let Some(rare) = self.rare.as_deref_mut() else { return };
+        while rare.holes.len() > limit {
+            let length = |hole: &Hole| hole.end.at.since(hole.start.at);
+            let shortest =
+                rare.holes.iter().enumerate().min_by_key(|(_, hole)| length(hole)).map_or(0, |(index, _)| index);
+            rare.holes.remove(shortest);
+            rare.final_holes += 1;
+            rare.flags |= Flag::HolesFinal as u8;
+        }
+    }
+
+    /// Compares counter and integrated power over a slot: some boards' counters read low at idle.
+    fn cross_check(&mut self, from: &Edge, to: &Edge, counted: Energy, desk: &Desk<'_>) {
+        let Some(integrated) = trapezoid(from, to, elapsed_ns(from, to), &desk.rules) else { return };
+        let rare = self.rare_mut();
+        let slot = to.at.slot();
+        if rare.check.slot != slot {
+            let (counter, power) = (rare.check.counter, rare.check.power);
+            // Below 100 J the counter's own steps are a visible share.
+            if counter.max(power) >= Energy::from_microjoules(100_000_000) {
+                let differs = (counter.0 - power.0).abs() * 10 > counter.0.max(power.0);
+                let bit = Flag::CounterDisagrees as u8;
+                rare.flags = if differs { rare.flags | bit } else { rare.flags & !bit };
+            }
+            rare.check = crate::CrossCheck { slot, ..Default::default() };
+        }
+        rare.check.counter += counted;
+        rare.check.power += integrated;
+    }
+}
+
+/// Joins a late reading to the reading after it. Power is only joined if no reading of the same source
+/// can still be missing in between, which would then be fenced.
+fn closing(from: &Edge, to: &Edge, desk: &Desk<'_>) -> Joint {
+    match join(from, to, &desk.rules) {
+        Joint::Power(_) if elapsed_ns(from, to) > desk.rules.period_ns.max(1) * 3 / 2 => Joint::Hole { broken: false },
+        joint => joint,
+    }
+}
+
+/// The line that estimates a hole, if the policy has one for it: only between known powers, never over
+/// a reboot of the machine, never over long.
+fn estimate(start: &Edge, end: &Edge, policy: &Policy) -> Option<Line> {
+    let rebooted = start.boot != end.boot && start.boot != 0 && end.boot != 0;
+    if rebooted || end.at.since(start.at) > policy.estimate_max_ns {
+        return None;
+    }
+    let (first, last) = (start.power?, end.power?);
+    let last = match policy.estimate {
+        Estimate::Linear => last,
+        Estimate::HoldLast => first,
+        Estimate::None => return None,
+    };
+    Some(Line { from: start.at, to: end.at, start: first, end: last })
+}

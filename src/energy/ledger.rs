@@ -1,0 +1,416 @@
+//! All owners: appends in, commits out, the cardinality cap.
+//!
+//! The ledger holds a *candidate*: what was applied but is not on disk yet. Whoever drives it takes the
+//! changes as a commit, stores them, and only then answers. If storing fails it forgets the candidate
+//! and inserts the stored rows again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use meter::{Clock, Context, Id, Labels, Owner, Position, Record, Utc};
+
+use crate::owner::Batch;
+use crate::slots::settle;
+use crate::{HourBlock, OwnerState, Policy, RefusedCount, StoredAnswer, Tally};
+
+/// Answers remembered per numbered stream: a client repeats its last post, not one of hours ago.
+const ANSWERS_KEPT: usize = 16;
+
+/// An append of a native stream.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The stream.
+    pub stream: Id,
+    /// Whose energy it is.
+    pub owner: Owner,
+    /// Who speaks and what the records' contexts mean; needed at least once per stream.
+    pub hello: Option<Hello>,
+    /// The prefix it extends.
+    pub base: Position,
+    /// Where the stream stands after it.
+    pub end: Position,
+    /// Whether these are recordings, which may be of any age.
+    pub import: bool,
+    /// The sender's clocks when it sent.
+    pub sent: Option<Sent>,
+    /// The records.
+    pub records: Vec<Record>,
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Hello {
+    /// The machine, if it reports itself.
+    pub fingerprint: Option<Id>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Contexts by id.
+    pub contexts: Vec<(u64, Context)>,
+}
+
+/// The sender's clocks at the instant of sending.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// The running boot.
+    pub boot: Id,
+    /// Its clock, in nanoseconds.
+    pub boot_ns: u64,
+    /// The machine's wall clock, nanoseconds since the Unix epoch.
+    pub wall_ns: i64,
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// Applied; durable once the owner's commit is.
+    Applied {
+        /// Where the stream stands now.
+        at: Position,
+        /// What became of the readings.
+        tally: Tally,
+    },
+    /// It does not extend what is applied: the stream stands here.
+    Stands(Position),
+    /// It speaks of contexts the ledger does not know: say hello.
+    SayHello,
+    /// Refused as a whole.
+    Rejected(Rejection),
+}
+
+/// A numbered post of a client that keeps no spool (JSON).
+#[derive(Clone, Debug)]
+pub struct NumberedPost {
+    /// The stream.
+    pub stream: Id,
+    /// Its number: 1, 2, 3….
+    pub seq: u64,
+    /// A digest of the body, to tell a repetition from another post.
+    pub body: Id,
+    /// Whose energy it is.
+    pub owner: Owner,
+    /// Labels, if the body has them.
+    pub labels: Option<Labels>,
+    /// The context of the records.
+    pub context: Context,
+    /// Whether these are recordings, which may be of any age.
+    pub import: bool,
+    /// The records.
+    pub records: Vec<Record>,
+    /// Readings refused before they could be named as accounts.
+    pub unnamed: Vec<RefusedCount>,
+}
+
+/// What became of a numbered post.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PostOutcome {
+    /// Applied; durable once the owner's commit is.
+    Applied {
+        /// Its number.
+        seq: u64,
+        /// What became of the readings.
+        tally: Tally,
+    },
+    /// The same post was applied before: this was its answer.
+    Repeated {
+        /// Its number.
+        seq: u64,
+        /// What became of the readings then.
+        tally: Tally,
+    },
+    /// This number was used for another body.
+    BodyDiffers,
+    /// Older than the answers that are kept.
+    Older {
+        /// The oldest number whose answer is known.
+        oldest_kept: u64,
+    },
+    /// It would leave a hole: this number is next.
+    Expected(u64),
+    /// Refused as a whole.
+    Rejected(Rejection),
+}
+
+/// Why an append is refused as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The name belongs to another machine.
+    #[error(
+        "{owner} is bound to machine {}, but machine {} reports under this name; \
+         rename one of them, or rebind the name",
+        hex(bound),
+        hex(theirs)
+    )]
+    BoundElsewhere {
+        /// The owner.
+        owner: String,
+        /// The machine it is bound to.
+        bound: Id,
+        /// The machine that asked.
+        theirs: Id,
+    },
+    /// The ledger is full.
+    #[error("the ledger holds as many accounts as it may ({0}); raise ledger.max_accounts or retire hosts")]
+    AccountCap(usize),
+}
+
+impl Rejection {
+    /// The stable code for answers.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BoundElsewhere { .. } => "host-bound-elsewhere",
+            Self::AccountCap(_) => "account-cap",
+        }
+    }
+}
+
+fn hex(id: &Id) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One owner's change, to be stored in one piece.
+#[derive(Clone, Debug)]
+pub struct Dirty {
+    /// Whose row.
+    pub owner: Owner,
+    /// The version the stored row must have; zero if there must be none.
+    pub expect: u64,
+    /// The version it gets.
+    pub next: u64,
+    /// The row.
+    pub state: Arc<OwnerState>,
+    /// Postings to the history that leave the row with this commit.
+    pub settled: Vec<HourBlock>,
+}
+
+/// All owners of the fleet, applied but not necessarily on disk.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    policy: Policy,
+    owners: HashMap<Owner, Entry>,
+    dirty: Vec<Owner>,
+    accounts: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: Arc<OwnerState>,
+    version: u64,
+    dirty: bool,
+}
+
+impl Entry {
+    /// What the entry takes of the cap: an owner without accounts takes room too.
+    fn weight(&self) -> usize {
+        self.state.keys.len().max(1)
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// Puts a stored row in place.
+    pub fn insert(&mut self, state: OwnerState, version: u64) {
+        let owner = state.owner.clone();
+        self.forget(&owner);
+        let entry = Entry { state: Arc::new(state), version, dirty: false };
+        self.accounts += entry.weight();
+        self.owners.insert(owner, entry);
+    }
+
+    /// Drops an owner's candidate state. If it was stored, its row must be inserted again.
+    pub fn forget(&mut self, owner: &Owner) {
+        if let Some(entry) = self.owners.remove(owner) {
+            self.accounts -= entry.weight();
+            if entry.dirty {
+                self.dirty.retain(|dirty| dirty != owner);
+            }
+        }
+    }
+
+    /// Applies an append of a native stream, if it extends exactly what is applied.
+    pub fn append(&mut self, append: &Append, now: Utc) -> AppendOutcome {
+        let full = self.accounts >= self.policy.accounts;
+        let Some(mut seat) = self.seat(&append.owner, full) else {
+            return AppendOutcome::Rejected(Rejection::AccountCap(self.policy.accounts));
+        };
+        let outcome = seat.append(append, now, &self.policy);
+        let changed =
+            matches!(outcome, AppendOutcome::Applied { .. }) && (!append.records.is_empty() || append.hello.is_some());
+        self.settle_seat(seat, changed);
+        outcome
+    }
+
+    /// Applies a numbered post, if it is the next of its stream.
+    pub fn post(&mut self, post: &NumberedPost, now: Utc) -> PostOutcome {
+        let full = self.accounts >= self.policy.accounts;
+        let Some(mut seat) = self.seat(&post.owner, full) else {
+            return PostOutcome::Rejected(Rejection::AccountCap(self.policy.accounts));
+        };
+        let outcome = seat.post(post, now, &self.policy);
+        let changed = matches!(outcome, PostOutcome::Applied { .. });
+        self.settle_seat(seat, changed);
+        outcome
+    }
+
+    /// Takes an owner out to work on it; a new one only while there is room.
+    fn seat(&mut self, owner: &Owner, full: bool) -> Option<Seat> {
+        let entry = match self.owners.remove(owner) {
+            Some(entry) => {
+                self.accounts -= entry.weight();
+                entry
+            }
+            None if full => return None,
+            None => Entry { state: Arc::new(OwnerState::new(owner.clone())), version: 0, dirty: false },
+        };
+        let room = self.policy.accounts.saturating_sub(self.accounts + entry.state.keys.len());
+        Some(Seat { entry, room })
+    }
+
+    /// Puts an owner back. A new one to which nothing was applied leaves no trace.
+    fn settle_seat(&mut self, seat: Seat, changed: bool) {
+        let mut entry = seat.entry;
+        if !changed && entry.version == 0 && !entry.dirty {
+            return;
+        }
+        let owner = entry.state.owner.clone();
+        if changed && !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(owner.clone());
+        }
+        self.accounts += entry.weight();
+        self.owners.insert(owner, entry);
+    }
+
+    /// Takes everything changed since the last call, as one commit.
+    pub fn take_commit(&mut self) -> Vec<Dirty> {
+        let owners = std::mem::take(&mut self.dirty);
+        let taken = owners.into_iter().filter_map(|owner| {
+            let entry = self.owners.get_mut(&owner)?;
+            let settled = settle(&mut Arc::make_mut(&mut entry.state).open);
+            let expect = entry.version;
+            entry.version += 1;
+            entry.dirty = false;
+            Some(Dirty { owner, expect, next: entry.version, state: Arc::clone(&entry.state), settled })
+        });
+        taken.collect()
+    }
+
+    /// Whether an owner has changes that no commit has taken yet.
+    #[must_use]
+    pub fn is_dirty(&self, owner: &Owner) -> bool {
+        self.owners.get(owner).is_some_and(|entry| entry.dirty)
+    }
+
+    /// How many owners have changes that no commit has taken yet.
+    #[must_use]
+    pub fn dirty_count(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Accounts counted towards the cap.
+    #[must_use]
+    pub fn accounts(&self) -> usize {
+        self.accounts
+    }
+
+    /// An owner's candidate state.
+    #[must_use]
+    pub fn state(&self, owner: &Owner) -> Option<&Arc<OwnerState>> {
+        self.owners.get(owner).map(|entry| &entry.state)
+    }
+}
+
+/// An owner being worked on, and how many accounts it may still make.
+struct Seat {
+    entry: Entry,
+    room: usize,
+}
+
+impl Seat {
+    fn append(&mut self, append: &Append, now: Utc, policy: &Policy) -> AppendOutcome {
+        let state = &self.entry.state;
+        let known = state.streams.iter().any(|stream| stream.id == append.stream);
+        let position = state.position(append.stream);
+        if position != append.base {
+            return AppendOutcome::Stands(position);
+        }
+        if (!known && append.hello.is_none()) || !state.knows_contexts_of(append) {
+            return AppendOutcome::SayHello;
+        }
+        if append.records.is_empty() && append.hello.is_none() {
+            return AppendOutcome::Applied { at: position, tally: Tally::default() };
+        }
+        let state = Arc::make_mut(&mut self.entry.state);
+        if let Some(hello) = &append.hello {
+            if let Err(rejection) = state.bind(hello.fingerprint) {
+                return AppendOutcome::Rejected(rejection);
+            }
+            state.greet(hello, first_instant(append, now), policy, self.room);
+        }
+        let mut tally = Tally::default();
+        let batch = Batch { records: &append.records, sent: append.sent.as_ref(), import: append.import, now };
+        state.book(&batch, policy, &mut tally);
+        state.stream_mut(append.stream, now, policy.streams).position = append.end;
+        state.last_seen = now;
+        AppendOutcome::Applied { at: append.end, tally }
+    }
+
+    fn post(&mut self, post: &NumberedPost, now: Utc, policy: &Policy) -> PostOutcome {
+        let state = &self.entry.state;
+        let last = state.position(post.stream).seq;
+        if post.seq <= last {
+            return repeated(state, post);
+        }
+        if post.seq != last + 1 {
+            return PostOutcome::Expected(last + 1);
+        }
+        let state = Arc::make_mut(&mut self.entry.state);
+        if let Some(labels) = &post.labels {
+            let from = post.records.first().and_then(|record| i64::try_from(record.at).ok()).map_or(now, Utc);
+            state.label(labels, from);
+        }
+        // A device whose every value was refused makes no account.
+        let valued = |device| {
+            let has_value = |sample: &meter::Sample| sample.device == device && sample.refused.is_none();
+            post.records.iter().any(|record| record.samples.iter().any(has_value))
+        };
+        let context = state.resolve(0, &post.context, policy, self.room, valued);
+        let mut tally = Tally::default();
+        state.refuse_unnamed(&post.unnamed, &mut tally);
+        let batch = Batch { records: &post.records, sent: None, import: post.import, now };
+        state.book_run(&context, &post.records, &batch, policy, &mut tally);
+        state.last_seen = now;
+        let stream = state.stream_mut(post.stream, now, policy.streams);
+        stream.position.seq = post.seq;
+        if stream.answers.len() >= ANSWERS_KEPT {
+            stream.answers.remove(0);
+        }
+        stream.answers.push(StoredAnswer { seq: post.seq, body: post.body, tally: tally.clone() });
+        PostOutcome::Applied { seq: post.seq, tally }
+    }
+}
+
+fn repeated(state: &OwnerState, post: &NumberedPost) -> PostOutcome {
+    let answers =
+        state.streams.iter().find(|stream| stream.id == post.stream).map_or(&[][..], |stream| &stream.answers);
+    match answers.iter().find(|answer| answer.seq == post.seq) {
+        Some(answer) if answer.body == post.body => {
+            PostOutcome::Repeated { seq: post.seq, tally: answer.tally.clone() }
+        }
+        Some(_) => PostOutcome::BodyDiffers,
+        None => PostOutcome::Older { oldest_kept: answers.first().map_or(post.seq + 1, |answer| answer.seq) },
+    }
+}
+
+/// When the labels of a hello begin to hold: with the first record it came with.
+fn first_instant(append: &Append, now: Utc) -> Utc {
+    let contexts = append.hello.iter().flat_map(|hello| &hello.contexts);
+    let utc = contexts.filter(|(_, context)| context.clock == Clock::Utc).map(|(id, _)| *id).collect::<Vec<_>>();
+    let recorded = append.records.iter().find(|record| utc.contains(&record.context));
+    recorded.and_then(|record| i64::try_from(record.at).ok()).map_or(now, Utc)
+}

@@ -1,0 +1,21 @@
+//! Pure core: integrator, coverage, registers, streams, cap, boundary.
+//!
+//! It knows no clock, no file, no socket, no actor. Everything here is a function of what was handed
+//! in, so that the same readings give the same ledger in any batching, and so that the same code runs
+//! under the actors, in simulations and in property tests.
+
+mod account;
+pub mod boundary;
+mod dating;
+pub mod integrator;
+pub mod ledger;
+mod owner;
+pub mod policy;
+pub mod profile;
+mod slots;
+pub mod state;
+
+pub use boundary::{Billed, BilledLine, bill};
+pub use ledger::{Append, AppendOutcome, Dirty, Hello, Ledger, NumberedPost, PostOutcome, Rejection, Sent};
+pub use policy::{Estimate, Policy, Rules};
+pub use state::*;

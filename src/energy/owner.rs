@@ -1,0 +1,311 @@
+//! One owner's row: streams by compare-and-append, contexts, accounts, labels.
+
+use std::sync::Arc;
+
+use meter::{Clock, Context, DeviceDecl, Id, Labels, OwnerKind, Position, Record, Refusal, Sample, Utc};
+
+use crate::account::{Applied, Desk};
+use crate::dating::{self, Dates};
+use crate::policy::{Policy, Rules};
+use crate::{
+    Account, Append, Count, Edge, Flag, Hello, KnownContext, KnownDevice, LabelsSince, OwnerState, RefusedCount,
+    Rejection, Sent, Stream, Tally,
+};
+
+/// A live reading is fenced only if somebody else reported the same time: it is at most this old.
+const LIVE_NS: u64 = 120_000_000_000;
+/// Label changes remembered per owner from its agent; the inventory holds the history that matters.
+const LABELS_KEPT: usize = 16;
+
+/// Records to be booked, with what dates them.
+pub(crate) struct Batch<'a> {
+    pub(crate) records: &'a [Record],
+    pub(crate) sent: Option<&'a Sent>,
+    pub(crate) import: bool,
+    pub(crate) now: Utc,
+}
+
+impl OwnerState {
+    /// Binds a host's name to the first machine that reports itself under it.
+    pub(crate) fn bind(&mut self, fingerprint: Option<Id>) -> Result<(), Rejection> {
+        let (OwnerKind::Host, Some(theirs)) = (self.owner.kind, fingerprint) else { return Ok(()) };
+        match self.fingerprint {
+            Some(bound) if bound != theirs => {
+                Err(Rejection::BoundElsewhere { owner: self.owner.canonical(), bound, theirs })
+            }
+            _ => {
+                self.fingerprint = Some(theirs);
+                Ok(())
+            }
+        }
+    }
+
+    /// Where a stream stands; zero if it is not known.
+    pub(crate) fn position(&self, stream: Id) -> Position {
+        self.streams.iter().find(|known| known.id == stream).map_or_else(Position::default, |known| known.position)
+    }
+
+    /// The stream, made if it is new; over the limit the longest silent is forgotten.
+    pub(crate) fn stream_mut(&mut self, stream: Id, now: Utc, limit: usize) -> &mut Stream {
+        let index = self.streams.iter().position(|known| known.id == stream).unwrap_or_else(|| {
+            if self.streams.len() >= limit.max(1) {
+                let silent = self.streams.iter().enumerate().min_by_key(|(_, known)| known.last_seen);
+                let silent = silent.map_or(0, |(index, _)| index);
+                self.streams.remove(silent);
+            }
+            self.streams.push(Stream {
+                id: stream,
+                position: Position::default(),
+                last_seen: now,
+                answers: Vec::new(),
+            });
+            self.streams.len() - 1
+        });
+        let known = &mut self.streams[index];
+        known.last_seen = now;
+        known
+    }
+
+    /// Whether every record's context is known.
+    pub(crate) fn knows_contexts_of(&self, append: &Append) -> bool {
+        let told = append.hello.iter().flat_map(|hello| &hello.contexts).map(|(id, _)| *id);
+        let mut known: Vec<u64> = self.contexts.iter().map(|context| context.id).chain(told).collect();
+        known.sort_unstable();
+        append.records.iter().all(|record| known.binary_search(&record.context).is_ok())
+    }
+
+    /// Takes in labels and contexts. `room` is how many accounts may still be made.
+    pub(crate) fn greet(&mut self, hello: &Hello, from: Utc, policy: &Policy, room: usize) {
+        self.label(&hello.labels, from);
+        let before = self.keys.len();
+        for (id, context) in &hello.contexts {
+            let made = self.keys.len() - before;
+            let known = self.resolve(*id, context, policy, room.saturating_sub(made), |_| true);
+            self.remember(known, policy.contexts);
+        }
+    }
+
+    /// Labels as the agent gives them, in force from an instant on.
+    pub(crate) fn label(&mut self, labels: &Labels, from: Utc) {
+        if self.labels.last().is_some_and(|last| *last.labels == *labels)
+            || (self.labels.is_empty() && labels.is_empty())
+        {
+            return;
+        }
+        let index = self.labels.partition_point(|since| since.from <= from);
+        if index > 0 && *self.labels[index - 1].labels == *labels {
+            return;
+        }
+        self.labels.insert(index, LabelsSince { from, labels: Arc::new(labels.clone()) });
+        if self.labels.len() > LABELS_KEPT {
+            self.labels.remove(0);
+        }
+    }
+
+    /// Resolves a context's devices to accounts, making those that `wanted` and the caps allow.
+    pub(crate) fn resolve(
+        &mut self,
+        id: u64,
+        context: &Context,
+        policy: &Policy,
+        room: usize,
+        wanted: impl Fn(u16) -> bool,
+    ) -> KnownContext {
+        let before = self.keys.len();
+        let devices = context.devices.iter().enumerate().map(|(index, decl)| {
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            let made = self.keys.len() - before;
+            let account = self.account_of(decl, policy, room.saturating_sub(made), wanted(index));
+            KnownDevice {
+                account: account.map_err(|reason| Box::new((decl.key.clone(), reason))),
+                period_ns: decl.period_ns,
+                limit: decl.limit,
+                modulus: decl.modulus,
+                epoch: decl.epoch,
+            }
+        });
+        let devices = devices.collect();
+        KnownContext { id, clock: context.clock, wall_offset_ns: context.wall_offset_ns, devices }
+    }
+
+    /// The account of a device: counted before it is inserted, per owner first.
+    fn account_of(&mut self, decl: &DeviceDecl, policy: &Policy, room: usize, wanted: bool) -> Result<u16, Refusal> {
+        if let Some(index) = self.keys.iter().position(|key| *key == decl.key) {
+            return u16::try_from(index).map_err(|_| Refusal::OwnerAccountCap);
+        }
+        if !wanted {
+            return Err(Refusal::NoValue);
+        }
+        if self.keys.len() >= policy.owner_accounts {
+            return Err(Refusal::OwnerAccountCap);
+        }
+        if room == 0 {
+            return Err(Refusal::AccountCap);
+        }
+        let index = u16::try_from(self.keys.len()).map_err(|_| Refusal::OwnerAccountCap)?;
+        Arc::make_mut(&mut self.keys).push(decl.key.clone());
+        self.accounts.push(Account::default());
+        Ok(index)
+    }
+
+    /// Remembers a context; the least recently told is forgotten over the limit.
+    fn remember(&mut self, known: KnownContext, limit: usize) {
+        let contexts = Arc::make_mut(&mut self.contexts);
+        contexts.retain(|other| other.id != known.id);
+        if contexts.len() >= limit.max(1) {
+            contexts.remove(0);
+        }
+        contexts.push(known);
+    }
+
+    /// Books records by the contexts the row knows.
+    pub(crate) fn book(&mut self, batch: &Batch<'_>, policy: &Policy, tally: &mut Tally) {
+        let contexts = Arc::clone(&self.contexts);
+        let mut records = batch.records;
+        while let Some(first) = records.first() {
+            let run = records.iter().take_while(|record| record.context == first.context).count();
+            let (these, rest) = records.split_at(run);
+            if let Some(context) = contexts.iter().find(|context| context.id == first.context) {
+                self.book_run(context, these, batch, policy, tally);
+            }
+            records = rest;
+        }
+    }
+
+    /// Books a run of records of one context.
+    pub(crate) fn book_run(
+        &mut self,
+        context: &KnownContext,
+        records: &[Record],
+        batch: &Batch<'_>,
+        policy: &Policy,
+        tally: &mut Tally,
+    ) {
+        let dates = match context.clock {
+            Clock::Utc => None,
+            Clock::Boot(boot) => {
+                let last = records.iter().map(|record| record.at).max().unwrap_or(0);
+                Some(dating::date(&mut self.boots, boot, last, context, batch.sent, batch.now))
+            }
+        };
+        for record in records {
+            self.book_record(context, record, dates.as_ref(), batch, policy, tally);
+        }
+    }
+
+    fn book_record(
+        &mut self,
+        context: &KnownContext,
+        record: &Record,
+        dates: Option<&Dates>,
+        batch: &Batch<'_>,
+        policy: &Policy,
+        tally: &mut Tally,
+    ) {
+        let edge = dating::edge_at(context.clock, record.at, dates);
+        for sample in &record.samples {
+            let Some(device) = context.devices.get(usize::from(sample.device)) else {
+                // The wire checks this; a context and record that do not match are nobody's reading.
+                count_refused(&mut self.refused, Refusal::Malformed, 1);
+                continue;
+            };
+            if sample.power.is_none() && sample.counter.is_none() && sample.refused.is_none() {
+                continue;
+            }
+            self.readings += 1;
+            let outcome = edge
+                .map_or(Err(Refusal::FromFuture), |edge| self.book_sample(edge, sample, device, batch, policy, tally));
+            if let Err(reason) = outcome {
+                self.refuse(device, reason, tally);
+            }
+        }
+    }
+
+    fn book_sample(
+        &mut self,
+        mut edge: Edge,
+        sample: &Sample,
+        device: &KnownDevice,
+        batch: &Batch<'_>,
+        policy: &Policy,
+        tally: &mut Tally,
+    ) -> Result<(), Refusal> {
+        if let Some(reason) = sample.refused {
+            return Err(reason);
+        }
+        let index = *device.account.as_ref().map_err(|refused| refused.1)?;
+        let scope = self.keys[usize::from(index)].scope;
+        let too_late = i128::from(batch.now.0) + i128::from(policy.skew_ns);
+        if i128::from(edge.at.0) > too_late {
+            return Err(Refusal::FromFuture);
+        }
+        if !batch.import && batch.now.since(edge.at) > policy.live_age_max_ns {
+            return Err(Refusal::TooOld);
+        }
+        let ceiling = policy.ceiling(scope, device.limit);
+        edge.power = sample.power.filter(|power| *power <= ceiling);
+        edge.counter = sample.counter.map(|value| Count { value, epoch: device.epoch });
+        if edge.power.is_none() && sample.power.is_some() {
+            if edge.counter.is_none() {
+                return Err(Refusal::AboveCeiling);
+            }
+            self.refuse(device, Refusal::AboveCeiling, tally);
+        }
+        let rules = Rules {
+            period_ns: device.period_ns,
+            join_limit_ns: policy.join_limit_ns(device.period_ns),
+            ceiling,
+            modulus: device.modulus.map(|modulus| modulus.0),
+        };
+        let mut desk = Desk { open: &mut self.open, account: index, policy, rules };
+        let account = &mut self.accounts[usize::from(index)];
+        match account.apply(edge, &mut desk) {
+            Applied::Booked => tally.booked += 1,
+            Applied::Fenced => {
+                tally.fenced += 1;
+                let live = batch.sent.is_some() && !batch.import && batch.now.since(edge.at) < LIVE_NS;
+                if live {
+                    account.rare_mut().flags |= Flag::TwoStreams as u8;
+                }
+            }
+            Applied::Refused(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, device: &KnownDevice, reason: Refusal, tally: &mut Tally) {
+        count_refused(&mut self.refused, reason, 1);
+        let key = match &device.account {
+            Ok(index) => &self.keys[usize::from(*index)],
+            Err(refused) => &refused.0,
+        };
+        let same = |known: &&mut RefusedCount| {
+            known.reason == reason && known.device == *key.device && known.scope == key.scope.word()
+        };
+        match tally.refused.iter_mut().find(same) {
+            Some(known) => known.count += 1,
+            None => tally.refused.push(RefusedCount {
+                scope: key.scope.word().into(),
+                device: (*key.device).into(),
+                reason,
+                count: 1,
+            }),
+        }
+    }
+
+    /// Counts readings that were refused before they had an account to be refused by.
+    pub(crate) fn refuse_unnamed(&mut self, unnamed: &[RefusedCount], tally: &mut Tally) {
+        for refused in unnamed {
+            self.readings += refused.count;
+            count_refused(&mut self.refused, refused.reason, refused.count);
+        }
+        tally.refused.extend_from_slice(unnamed);
+    }
+}
+
+fn count_refused(counts: &mut Vec<(Refusal, u64)>, reason: Refusal, count: u64) {
+    match counts.binary_search_by_key(&reason, |(known, _)| *known) {
+        Ok(index) => counts[index].1 += count,
+        Err(index) => counts.insert(index, (reason, count)),
+    }
+}
