@@ -5,7 +5,7 @@
 //! the first) fills it, a reading in covered time is fenced. So no delivery fault and no second stream
 //! can book an instant twice, and nothing is refused for coming late.
 
-use meter::{ByQuality, Energy, Quality, Refusal, Utc};
+use meter::{Energy, Quality, Refusal, Utc};
 
 use crate::integrator::{Joint, elapsed_ns, join, trapezoid};
 use crate::policy::{Estimate, Policy, Rules};
@@ -65,9 +65,9 @@ impl Account {
             Joint::Hole { broken } => self.open_hole(from, edge, broken, desk),
             Joint::Counter(energy) => {
                 self.cross_check(&from, &edge, energy, desk);
-                self.book(&from, &edge, Quality::Counter, &Profile::even(from.at, edge.at, energy), desk);
+                self.book(&from, &edge, Quality::Counter, energy, desk);
             }
-            Joint::Power(_) => self.book_line(&from, &edge, desk),
+            Joint::Power(energy) => self.book(&from, &edge, Quality::Integrated, energy, desk),
         }
         self.frontier = edge;
         if let Some(rare) = self.rare.as_deref_mut() {
@@ -96,10 +96,8 @@ impl Account {
     fn precede(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
         let first = self.first;
         match closing(&edge, &first, desk) {
-            Joint::Counter(energy) => {
-                self.book(&edge, &first, Quality::Counter, &Profile::even(edge.at, first.at, energy), desk);
-            }
-            Joint::Power(_) => self.book_line(&edge, &first, desk),
+            Joint::Counter(energy) => self.book(&edge, &first, Quality::Counter, energy, desk),
+            Joint::Power(energy) => self.book(&edge, &first, Quality::Integrated, energy, desk),
             Joint::Jump => return Applied::Refused(Refusal::CounterJump),
             Joint::Hole { broken } => self.open_hole(edge, first, broken, desk),
         }
@@ -121,14 +119,11 @@ impl Account {
         }
         let mut rest = Vec::with_capacity(2);
         for (from, to, joint) in [(hole.start, edge, before), (edge, hole.end, after)] {
+            let quality = if matches!(joint, Joint::Counter(_)) { Quality::Counter } else { Quality::Integrated };
             match joint {
-                Joint::Counter(energy) => {
+                Joint::Counter(energy) | Joint::Power(energy) => {
                     self.reverse(&hole, from.at, to.at, desk);
-                    self.book(&from, &to, Quality::Counter, &Profile::even(from.at, to.at, energy), desk);
-                }
-                Joint::Power(_) => {
-                    self.reverse(&hole, from.at, to.at, desk);
-                    self.book_line(&from, &to, desk);
+                    self.book(&from, &to, quality, energy, desk);
                 }
                 // What stays open keeps its share of the estimate, so that it can still be reversed.
                 Joint::Hole { .. } | Joint::Jump => rest.push(Hole { start: from, end: to, estimate: hole.estimate }),
@@ -175,7 +170,10 @@ impl Account {
         let estimate = if broken { None } else { estimate(&start, &end, desk.policy) };
         if let Some(line) = estimate {
             let profile = Profile::line(&line, line.to.since(line.from));
-            self.add(Quality::Estimated, &profile, start.at, end.at, false, desk);
+            self.lifetime[Quality::Estimated] += profile.between(start.at, end.at);
+            profile.by_slot(start.at, end.at, |slot, energy, _| {
+                post(desk.open, desk.account, slot, Quality::Estimated, energy, 0);
+            });
         }
         let rare = self.rare_mut();
         let index = rare.holes.partition_point(|hole| hole.start.at < start.at);
@@ -194,26 +192,27 @@ impl Account {
         self.rare_mut().reversed += energy;
     }
 
-    fn book_line(&mut self, from: &Edge, to: &Edge, desk: &mut Desk<'_>) {
-        let (Some(start), Some(end)) = (from.power, to.power) else { return };
-        let line = Line { from: from.at, to: to.at, start, end };
-        self.book(from, to, Quality::Integrated, &Profile::line(&line, elapsed_ns(from, to)), desk);
-    }
-
-    fn book(&mut self, from: &Edge, to: &Edge, quality: Quality, profile: &Profile, desk: &mut Desk<'_>) {
-        self.add(quality, profile, from.at, to.at, true, desk);
-    }
-
-    fn add(&mut self, quality: Quality, profile: &Profile, from: Utc, to: Utc, covers: bool, desk: &mut Desk<'_>) {
-        let mut total = Energy::ZERO;
-        profile.by_slot(from, to, |slot, energy, touched| {
-            post(desk.open, desk.account, slot, quality, energy, if covers { touched } else { 0 });
-            total += energy;
-        });
-        self.lifetime += ByQuality::of(quality, total);
-        if covers {
-            self.covered_ns += to.since(from);
+    /// Books measured energy for the time between two readings.
+    fn book(&mut self, from: &Edge, to: &Edge, quality: Quality, energy: Energy, desk: &mut Desk<'_>) {
+        let covered = to.at.since(from.at);
+        self.lifetime[quality] += energy;
+        self.covered_ns += covered;
+        // Nearly every piece lies whole in the newest slot: nothing to divide then.
+        if let Some(newest) = desk.open.last()
+            && from.at >= newest.slot.start()
+            && to.at <= newest.slot.end()
+        {
+            return post(desk.open, desk.account, newest.slot, quality, energy, covered);
         }
+        let profile = match (quality, from.power, to.power) {
+            (Quality::Integrated, Some(start), Some(end)) => {
+                Profile::line(&Line { from: from.at, to: to.at, start, end }, elapsed_ns(from, to))
+            }
+            _ => Profile::even(from.at, to.at, energy),
+        };
+        profile.by_slot(from.at, to.at, |slot, energy, touched| {
+            post(desk.open, desk.account, slot, quality, energy, touched);
+        });
     }
 
     /// Over the limit the shortest hole becomes final: its time stays uncovered for good.

@@ -52,7 +52,7 @@ pub fn join(from: &Edge, to: &Edge, rules: &Rules) -> Joint {
 pub fn trapezoid(from: &Edge, to: &Edge, elapsed: u64, rules: &Rules) -> Option<Energy> {
     let (Some(Milliwatts(start)), Some(Milliwatts(end))) = (from.power, to.power) else { return None };
     // Twice the area in mW·ns is the area in half picojoules: whole for any instants.
-    (elapsed <= rules.join_limit_ns).then(|| Energy((i128::from(start) + i128::from(end)) * i128::from(elapsed)))
+    (elapsed <= rules.join_limit_ns).then(|| Energy::of_power_sum(start + end, elapsed))
 }
 
 /// Nanoseconds between two readings: by their common boot clock, which no clock step bends, else by
