@@ -1,0 +1,62 @@
+//! What can go wrong between a person and an aggregator, and with which exit code.
+
+use std::path::PathBuf;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// The address of the aggregator is none.
+    #[error("--server {0:?} is no address such as http://127.0.0.1:9810")]
+    BadServer(String),
+    /// The aggregator refused the question.
+    #[error("{code}: {detail}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The problem's stable code.
+        code: String,
+        /// What was wrong with which parameter.
+        detail: String,
+    },
+    /// Nobody answers there.
+    #[error(
+        "no aggregator answers at {server} ({why}): start one with `wattledger serve`, or name another with --server"
+    )]
+    Unreachable {
+        /// The address.
+        server: String,
+        /// What the attempt ended with.
+        why: String,
+    },
+    /// Somebody answers, but not as an aggregator of this version does.
+    #[error("{server} does not answer as an aggregator of this version: {why}")]
+    NotUnderstood {
+        /// The address.
+        server: String,
+        /// What was wrong with the answer.
+        why: String,
+    },
+    /// The output file could not be written.
+    #[error("failed to write {path}: {why}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// Standard output could not be written.
+    #[error("failed to write to the standard output: {0}")]
+    Output(std::io::Error),
+}
+
+impl ConsoleError {
+    /// The exit code that tells a script what failed: 2 for a question that cannot be asked so, 1 for
+    /// anything else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::BadServer(_) | Self::Refused { status: 400, .. } => 2,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The answer as CSV: one row per group and interval, columns that depend only on the keys asked for
+//! and the currencies that occur. There is no total row: a sum over a column is the total.
+
+use std::borrow::Cow;
+
+use crate::error::CostError;
+use crate::statement::{Answer, Row};
+use crate::window::stamp;
+
+const FIGURES: [&str; 12] = [
+    "energy_uj",
+    "energy_kwh",
+    "facility_kwh",
+    "counter_joules",
+    "integrated_joules",
+    "estimated_joules",
+    "metered_joules",
+    "summed_joules",
+    "covered_seconds",
+    "expected_seconds",
+    "unpriced_kwh",
+    "carbon_location_grams",
+];
+
+const PARTS: [&str; 4] = ["energy", "pue_overhead", "demand", "fixed"];
+
+/// The answer as CSV text: `start,end`, the keys, the figures, and for each currency `cost_EUR`,
+/// `cost_EUR_energy` and so on.
+///
+/// # Errors
+/// [`CostError::Write`] if the text cannot be written.
+pub fn to_csv(answer: &Answer) -> Result<String, CostError> {
+    let failed = |error: String| CostError::Write(error);
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(header(answer)).map_err(|error| failed(error.to_string()))?;
+    for row in &answer.rows {
+        out.write_record(record(answer, row)).map_err(|error| failed(error.to_string()))?;
+    }
+    let bytes = out.into_inner().map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
+}
+
+fn header(answer: &Answer) -> Vec<String> {
+    let mut cells = vec!["start".to_owned(), "end".to_owned()];
+    cells.extend(answer.by.iter().cloned());
+    cells.extend(FIGURES.map(str::to_owned));
+    for currency in answer.currencies() {
+        cells.push(format!("cost_{currency}"));
+        cells.extend(PARTS.map(|part| format!("cost_{currency}_{part}")));
+    }
+    cells
+}
+
+fn record(answer: &Answer, row: &Row) -> Vec<String> {
+    let quality = &row.quality;
+    let mut cells = vec![stamp(row.start), stamp(row.end)];
+    cells.extend(answer.by.iter().map(|key| harmless(row.value(key)).into_owned()));
+    cells.push(row.energy_uj.to_string());
+    let figures = [
+        row.energy_kwh,
+        row.facility_kwh,
+        quality.counter_joules,
+        quality.integrated_joules,
+        quality.estimated_joules,
+        quality.metered_joules,
+        quality.summed_joules,
+        quality.covered_seconds,
+        quality.expected_seconds,
+        row.unpriced_kwh,
+    ];
+    cells.extend(figures.map(|figure| figure.to_string()));
+    cells.push(row.carbon.location_grams.map_or_else(String::new, |grams| grams.to_string()));
+    for currency in answer.currencies() {
+        // No cost in a currency is an empty cell, which sums as nothing.
+        let cost = row.cost_in(currency);
+        let part = |text: Option<String>| text.unwrap_or_default();
+        cells.push(part(cost.map(|cost| cost.amount.to_string())));
+        cells.push(part(cost.map(|cost| cost.parts.energy.to_string())));
+        cells.push(part(cost.map(|cost| cost.parts.pue_overhead.to_string())));
+        cells.push(part(cost.map(|cost| cost.parts.demand.to_string())));
+        cells.push(part(cost.map(|cost| cost.parts.fixed.to_string())));
+    }
+    cells
+}
+
+/// Text that a spreadsheet would run as a formula gets an apostrophe before it; plain numbers stay.
+#[must_use]
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = unsigned.starts_with(|c: char| c.is_ascii_digit()) && unsigned.parse::<f64>().is_ok();
+    if is_formula && !is_number { format!("'{text}").into() } else { text.into() }
+}

@@ -1,0 +1,233 @@
+//! The answer to a question about cost, as it is written and read: the twin of the contract's JSON.
+
+use std::collections::BTreeMap;
+
+use meter::Utc;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::currency::Currency;
+use crate::error::CostError;
+use crate::rollup::Rollup;
+use crate::selector::By;
+use crate::step::Step;
+use crate::window::Window;
+
+/// An answer: rows by group and interval, and their total.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The window used: that of the question, moved outward to slot borders.
+    pub window: Edges,
+    /// When the figures were taken.
+    #[serde(with = "stamp")]
+    pub as_of: Utc,
+    /// Whether they can still change.
+    pub status: Status,
+    /// The keys of the groups, in the order asked for.
+    pub by: Vec<String>,
+    /// The step, or none for one interval.
+    pub step: Option<String>,
+    /// The IANA zone that decides days and months.
+    pub tz: String,
+    /// The rows, by time, then by key.
+    pub rows: Vec<Row>,
+    /// The total over all rows.
+    pub total: Row,
+}
+
+/// Start and end of a span of time, `end` exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edges {
+    /// Where it begins.
+    #[serde(with = "stamp")]
+    pub start: Utc,
+    /// Where it ends.
+    #[serde(with = "stamp")]
+    pub end: Utc,
+}
+
+/// Whether figures can still change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// They can: late readings, corrected labels and prices count.
+    Provisional,
+    /// They cannot: the month is closed.
+    Closed,
+}
+
+/// One group in one interval; without `by`, the total.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The group: key to value, empty where the host lacks the label.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<BTreeMap<String, String>>,
+    /// Where the interval begins.
+    #[serde(with = "stamp")]
+    pub start: Utc,
+    /// Where it ends, exclusive.
+    #[serde(with = "stamp")]
+    pub end: Utc,
+    /// Energy in joules, from `energy_uj`.
+    pub energy_joules: f64,
+    /// Energy in whole microjoules: those of the rows add up to the total's, whatever the grouping.
+    #[serde(with = "whole")]
+    pub energy_uj: i128,
+    /// Energy in kWh.
+    pub energy_kwh: f64,
+    /// Energy times the PUE in force, in kWh; energy without a rate counts once.
+    pub facility_kwh: f64,
+    /// How the energy came to be known.
+    pub quality: QualityFigures,
+    /// What it costs, per currency.
+    pub cost: Vec<Cost>,
+    /// Energy that no rate was in force for, in kWh.
+    pub unpriced_kwh: f64,
+    /// What it emitted.
+    pub carbon: Carbon,
+}
+
+/// How a row's energy came to be known. The first three add up to the energy, and so do the next two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QualityFigures {
+    /// From hardware counters, in joules.
+    pub counter_joules: f64,
+    /// From power joined between readings, in joules.
+    pub integrated_joules: f64,
+    /// From gaps filled by a stated rule, in joules.
+    pub estimated_joules: f64,
+    /// Seen by the hosts' outermost meters, in joules.
+    pub metered_joules: f64,
+    /// Summed from components, in joules.
+    pub summed_joules: f64,
+    /// Host-seconds with readings (device-seconds where grouped by device).
+    pub covered_seconds: f64,
+    /// Host-seconds that there should be readings for.
+    pub expected_seconds: f64,
+}
+
+/// An amount in one currency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The currency.
+    pub currency: Currency,
+    /// The amount, rounded once to the currency's minor unit; the parts add up to it.
+    pub amount: Decimal,
+    /// What it is made of.
+    pub parts: CostParts,
+}
+
+/// What an amount is made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostParts {
+    /// The machines' energy.
+    pub energy: Decimal,
+    /// What the plant around them adds.
+    pub pue_overhead: Decimal,
+    /// Demand charges.
+    pub demand: Decimal,
+    /// Fixed charges.
+    pub fixed: Decimal,
+}
+
+/// Emissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Carbon {
+    /// Grams of CO₂ equivalent of the facility's energy by the grid's location; nothing where no
+    /// factor is known for any of it.
+    pub location_grams: Option<f64>,
+    /// Energy without a carbon factor, in kWh: not in `location_grams`.
+    #[serde(default)]
+    pub without_factor_kwh: f64,
+}
+
+/// What an answer says about its question.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The window used.
+    pub window: Window,
+    /// The step.
+    pub step: Option<Step>,
+    /// The zone's name.
+    pub tz: &'a str,
+    /// When the figures were taken.
+    pub as_of: Utc,
+    /// Whether they can still change.
+    pub status: Status,
+}
+
+impl Answer {
+    /// The answer from what a rollup has summed.
+    #[must_use]
+    pub fn new(question: &Question<'_>, rollup: Rollup<'_>) -> Self {
+        let by = By::names(&rollup.by);
+        let (rows, total) = rollup.finish();
+        Self {
+            window: Edges { start: question.window.start(), end: question.window.end() },
+            as_of: question.as_of,
+            status: question.status,
+            by,
+            step: question.step.map(|step| step.word().to_owned()),
+            tz: question.tz.to_owned(),
+            rows,
+            total,
+        }
+    }
+
+    /// The answer as JSON.
+    ///
+    /// # Errors
+    /// [`CostError::Write`] if a figure cannot be written.
+    pub fn to_json(&self) -> Result<String, CostError> {
+        serde_json::to_string(self).map_err(|error| CostError::Write(error.to_string()))
+    }
+
+    /// The currencies that occur, in the order of their codes.
+    pub fn currencies(&self) -> impl Iterator<Item = Currency> {
+        self.total.cost.iter().map(|cost| cost.currency)
+    }
+}
+
+impl Row {
+    /// The cost in one currency, if it has any.
+    #[must_use]
+    pub fn cost_in(&self, currency: Currency) -> Option<&Cost> {
+        self.cost.iter().find(|cost| cost.currency == currency)
+    }
+
+    /// The group's value of a key; empty where it has none.
+    #[must_use]
+    pub fn value(&self, key: &str) -> &str {
+        self.by.as_ref().and_then(|by| by.get(key)).map_or("", String::as_str)
+    }
+}
+
+/// Instants as RFC 3339 text in UTC.
+mod stamp {
+    use meter::Utc;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+    pub(super) fn serialize<S: Serializer>(at: &Utc, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&crate::window::stamp(*at))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Utc, D::Error> {
+        let text = String::deserialize(input)?;
+        crate::window::read_instant(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no instant")))
+    }
+}
+
+/// Whole numbers as text: beyond 2⁵³ a JSON number is not exact for everyone.
+mod whole {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &i128, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<i128, D::Error> {
+        let text = String::deserialize(input)?;
+        text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no whole number")))
+    }
+}
