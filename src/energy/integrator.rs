@@ -79,7 +79,7 @@ enum Difference {
 fn difference(before: u64, after: u64, elapsed: u64, rules: &Rules) -> Difference {
     let most = Energy::of_constant(rules.ceiling, elapsed.saturating_add(COUNTER_STEP_NS));
     let moved = match rules.modulus {
-        Some(modulus) if before >= modulus || after >= modulus.saturating_add(1) => return Difference::Jump,
+        Some(modulus) if before.max(after) > modulus => return Difference::Jump,
         Some(modulus) if Energy::of_constant(rules.ceiling, elapsed) >= Energy::from_microjoules(modulus) => {
             return Difference::Ambiguous;
         }

@@ -231,7 +231,11 @@ impl OwnerState {
         tally: &mut Tally,
     ) -> Result<(), Refusal> {
         if let Some(reason) = sample.refused {
-            return Err(reason);
+            // A value that was none beside one that is: the one is counted, the other is booked.
+            if sample.power.is_none() && sample.counter.is_none() {
+                return Err(reason);
+            }
+            self.refuse(device, reason, tally);
         }
         let index = *device.account.as_ref().map_err(|refused| refused.1)?;
         let scope = self.keys[usize::from(index)].scope;

@@ -141,6 +141,22 @@ fn refused_readings_are_gaps_not_zeros() {
 }
 
 #[test]
+fn a_bad_power_beside_a_good_counter_is_counted_and_the_counter_books() {
+    let both = |at, uj| meter::Record {
+        context: 1,
+        at,
+        samples: vec![Sample {
+            counter: Some(meter::Microjoules(uj)),
+            refused: Some(Refusal::PowerNotFinite),
+            ..Sample::default()
+        }],
+    };
+    let state = book(recorded(vec![counter("a", 1, 7, None)]), &[both(T0, 0), both(T0 + S, 300_000_000)], 2);
+    assert_eq!(state.accounts[0].lifetime[Quality::Counter], joules(300));
+    assert_eq!(state.refused, [(Refusal::PowerNotFinite, 2)]);
+}
+
+#[test]
 fn a_glitch_above_the_ceiling_is_refused_and_a_132_kw_rack_is_not() {
     let records = [power(T0, 0, 700_000), power(T0 + S, 0, 100_000_000), power(T0 + 2 * S, 0, 700_000)];
     let state = book(recorded(vec![gpu("a", 1)]), &records, 3);
