@@ -1,0 +1,119 @@
+//! The demonstration's fleet: simulated hosts of four teams at two sites, with prices.
+
+use std::time::Duration;
+
+use agents::feed::{Declared, Feed};
+use agents::sources::simulated::SimulatedHost;
+use meter::{Clock, Context, Labels, NameError, Owner, SECOND_NS, Utc};
+
+/// Days of history.
+pub(crate) const DAYS: u16 = 7;
+/// Step of the history: a plain exporter's minute.
+pub(crate) const HISTORY_STEP_NS: i64 = 60 * SECOND_NS;
+/// Time between live readings.
+pub(crate) const LIVE_STEP: Duration = Duration::from_nanos(LIVE_STEP_NS);
+const LIVE_STEP_NS: u64 = 2_000_000_000;
+/// Any number; the same fleet every time.
+const SEED: u64 = 7;
+const GPUS: u8 = 8;
+
+/// What an operator knows of the fleet; teams and racks come from the agents.
+pub(crate) const INVENTORY: &str = "\
+host,site,simulated
+par-[001-500],par1,true
+sto-[001-500],sto1,true
+";
+
+/// Two sites with prices of their own. Made up, but of the size that such sites pay.
+pub(crate) const RATES: &str = r#"# Example prices of the demonstration.
+[[rate]]
+site = "par1"
+currency = "EUR"
+price_per_kwh = "0.1824"
+pue = "1.24"
+carbon_g_per_kwh = "56"
+
+[[rate]]
+site = "sto1"
+currency = "EUR"
+price_per_kwh = "0.0971"
+pue = "1.08"
+carbon_g_per_kwh = "25"
+"#;
+
+/// The simulated hosts and what their agents know.
+pub(crate) struct Fleet {
+    hosts: Vec<Host>,
+}
+
+struct Host {
+    model: SimulatedHost,
+    owner: Owner,
+    labels: Labels,
+    minutely: Declared,
+    live: Declared,
+}
+
+impl Fleet {
+    /// `count` hosts, spread over sites, racks and teams.
+    pub(crate) fn new(count: u16) -> Result<Self, NameError> {
+        let hosts = (0..count).map(|number| Host::new(number, count)).collect::<Result<_, _>>()?;
+        Ok(Self { hosts })
+    }
+
+    /// How many hosts there are.
+    pub(crate) fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Owners with the labels that their agents give; their order is their place in a feed.
+    pub(crate) fn owners(&self) -> Vec<(Owner, Labels)> {
+        self.hosts.iter().map(|host| (host.owner.clone(), host.labels.clone())).collect()
+    }
+
+    /// Appends what the hosts would have read from `from` to before `to`.
+    pub(crate) fn history(&self, feed: &mut Feed, from: Utc, to: Utc) {
+        let mut at = from;
+        while at < to {
+            self.read(feed, at, HISTORY_STEP_NS.unsigned_abs(), |host| &host.minutely);
+            at = Utc(at.0 + HISTORY_STEP_NS);
+        }
+    }
+
+    /// Appends the history's last reading, so that it reaches up to the first live one.
+    pub(crate) fn last_of_history(&self, feed: &mut Feed, now: Utc) {
+        self.read(feed, now, HISTORY_STEP_NS.unsigned_abs(), |host| &host.minutely);
+    }
+
+    /// Appends what the hosts read now.
+    pub(crate) fn live(&self, feed: &mut Feed, now: Utc) {
+        self.read(feed, now, LIVE_STEP_NS, |host| &host.live);
+    }
+
+    fn read(&self, feed: &mut Feed, at: Utc, period_ns: u64, declared: impl Fn(&Host) -> &Declared) {
+        for (place, host) in self.hosts.iter().enumerate() {
+            let mut samples = Vec::with_capacity(usize::from(GPUS) + 3);
+            host.model.samples(at, period_ns, &mut samples);
+            feed.append(place, declared(host), at, samples);
+        }
+    }
+}
+
+impl Host {
+    fn new(number: u16, count: u16) -> Result<Self, NameError> {
+        const TEAMS: [&str; 4] = ["nlp", "vision", "climate", "genomics"];
+        // Two thirds in Paris, the rest in Stockholm, four hosts to a rack.
+        let in_paris = u32::from(number) * 3 < u32::from(count) * 2;
+        let name = format!("{}-{:03}", if in_paris { "par" } else { "sto" }, number + 1);
+        let rack = format!("{}{:02}", if in_paris { "P" } else { "S" }, number / 4 + 1);
+        let team = TEAMS[usize::from(number) * 7 / 3 % TEAMS.len()];
+        let labels = [("team", team), ("rack", &*rack), ("simulated", "true")];
+        let model = SimulatedHost::new(SEED, number.into(), GPUS)?;
+        let declared = |period_ns| {
+            Declared::new(Context { clock: Clock::Utc, wall_offset_ns: 0, devices: model.devices(period_ns) })
+        };
+        let (minutely, live) = (declared(HISTORY_STEP_NS.unsigned_abs()), declared(LIVE_STEP_NS));
+        let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Ok(Self { owner: Owner::host(&name)?, labels, minutely, live, model })
+    }
+}
