@@ -267,8 +267,8 @@ impl Ledger {
             None if full => return None,
             None => Entry { state: Arc::new(OwnerState::new(owner.clone())), version: 0, dirty: false },
         };
-        let room = self.policy.accounts.saturating_sub(self.accounts + entry.state.keys.len());
-        Some(Seat { entry, room })
+        let keys_max = self.policy.accounts.saturating_sub(self.accounts);
+        Some(Seat { entry, keys_max })
     }
 
     /// Puts an owner back. A new one to which nothing was applied leaves no trace.
@@ -325,10 +325,10 @@ impl Ledger {
     }
 }
 
-/// An owner being worked on, and how many accounts it may still make.
+/// An owner being worked on, and how many accounts it may have.
 struct Seat {
     entry: Entry,
-    room: usize,
+    keys_max: usize,
 }
 
 impl Seat {
@@ -350,10 +350,11 @@ impl Seat {
             if let Err(rejection) = state.bind(hello.fingerprint) {
                 return AppendOutcome::Rejected(rejection);
             }
-            state.greet(hello, first_instant(append, now), policy, self.room);
+            state.greet(hello, first_instant(append, now), policy);
         }
         let mut tally = Tally::default();
-        let batch = Batch { records: &append.records, sent: append.sent.as_ref(), import: append.import, now };
+        let (records, sent) = (&append.records, append.sent.as_ref());
+        let batch = Batch { records, sent, import: append.import, now, keys_max: self.keys_max };
         state.book(&batch, policy, &mut tally);
         state.stream_mut(append.stream, now, policy.streams).position = append.end;
         state.last_seen = now;
@@ -374,15 +375,11 @@ impl Seat {
             let from = post.records.first().and_then(|record| i64::try_from(record.at).ok()).map_or(now, Utc);
             state.label(labels, from);
         }
-        // A device whose every value was refused makes no account.
-        let valued = |device| {
-            let has_value = |sample: &meter::Sample| sample.device == device && sample.refused.is_none();
-            post.records.iter().any(|record| record.samples.iter().any(has_value))
-        };
-        let context = state.resolve(0, &post.context, policy, self.room, valued);
+        let context = state.resolve(0, &post.context);
         let mut tally = Tally::default();
         state.refuse_unnamed(&post.unnamed, &mut tally);
-        let batch = Batch { records: &post.records, sent: None, import: post.import, now };
+        let (records, import) = (&post.records, post.import);
+        let batch = Batch { records, sent: None, import, now, keys_max: self.keys_max };
         state.book_run(&context, &post.records, &batch, policy, &mut tally);
         state.last_seen = now;
         let stream = state.stream_mut(post.stream, now, policy.streams);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meter::{Clock, Context, DeviceDecl, Id, Labels, OwnerKind, Position, Record, Refusal, Sample, Utc};
+use meter::{AccountKey, Clock, Context, Id, Labels, OwnerKind, Position, Record, Refusal, Sample, Utc};
 
 use crate::account::{Applied, Desk};
 use crate::dating::{self, Dates};
@@ -23,6 +23,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) sent: Option<&'a Sent>,
     pub(crate) import: bool,
     pub(crate) now: Utc,
+    /// Most accounts that the owner may have without exceeding the ledger's cap.
+    pub(crate) keys_max: usize,
 }
 
 impl OwnerState {
@@ -74,13 +76,11 @@ impl OwnerState {
         append.records.iter().all(|record| known.binary_search(&record.context).is_ok())
     }
 
-    /// Takes in labels and contexts. `room` is how many accounts may still be made.
-    pub(crate) fn greet(&mut self, hello: &Hello, from: Utc, policy: &Policy, room: usize) {
+    /// Takes in labels and contexts.
+    pub(crate) fn greet(&mut self, hello: &Hello, from: Utc, policy: &Policy) {
         self.label(&hello.labels, from);
-        let before = self.keys.len();
         for (id, context) in &hello.contexts {
-            let made = self.keys.len() - before;
-            let known = self.resolve(*id, context, policy, room.saturating_sub(made), |_| true);
+            let known = self.resolve(*id, context);
             self.remember(known, policy.contexts);
         }
     }
@@ -102,48 +102,38 @@ impl OwnerState {
         }
     }
 
-    /// Resolves a context's devices to accounts, making those that `wanted` and the caps allow.
-    pub(crate) fn resolve(
-        &mut self,
-        id: u64,
-        context: &Context,
-        policy: &Policy,
-        room: usize,
-        wanted: impl Fn(u16) -> bool,
-    ) -> KnownContext {
-        let before = self.keys.len();
-        let devices = context.devices.iter().enumerate().map(|(index, decl)| {
-            let index = u16::try_from(index).unwrap_or(u16::MAX);
-            let made = self.keys.len() - before;
-            let account = self.account_of(decl, policy, room.saturating_sub(made), wanted(index));
-            KnownDevice {
-                account: account.map_err(|reason| Box::new((decl.key.clone(), reason))),
-                period_ns: decl.period_ns,
-                limit: decl.limit,
-                modulus: decl.modulus,
-                epoch: decl.epoch,
-            }
+    /// Resolves a context's devices to the accounts there are.
+    pub(crate) fn resolve(&self, id: u64, context: &Context) -> KnownContext {
+        let devices = context.devices.iter().map(|decl| KnownDevice {
+            account: self.account_of(&decl.key).ok_or_else(|| Box::new((decl.key.clone(), Refusal::NoValue))),
+            period_ns: decl.period_ns,
+            limit: decl.limit,
+            modulus: decl.modulus,
+            epoch: decl.epoch,
         });
         let devices = devices.collect();
         KnownContext { id, clock: context.clock, wall_offset_ns: context.wall_offset_ns, devices }
     }
 
-    /// The account of a device: counted before it is inserted, per owner first.
-    fn account_of(&mut self, decl: &DeviceDecl, policy: &Policy, room: usize, wanted: bool) -> Result<u16, Refusal> {
-        if let Some(index) = self.keys.iter().position(|key| *key == decl.key) {
-            return u16::try_from(index).map_err(|_| Refusal::OwnerAccountCap);
-        }
-        if !wanted {
-            return Err(Refusal::NoValue);
+    fn account_of(&self, key: &AccountKey) -> Option<u16> {
+        let index = self.keys.iter().position(|known| known == key)?;
+        u16::try_from(index).ok()
+    }
+
+    /// The account of a device that had none when its context was told: opened by its first good
+    /// reading, counted before it is inserted, per owner first.
+    fn open_account(&mut self, key: &AccountKey, batch: &Batch<'_>, policy: &Policy) -> Result<u16, Refusal> {
+        if let Some(index) = self.account_of(key) {
+            return Ok(index);
         }
         if self.keys.len() >= policy.owner_accounts {
             return Err(Refusal::OwnerAccountCap);
         }
-        if room == 0 {
+        if self.keys.len() >= batch.keys_max {
             return Err(Refusal::AccountCap);
         }
         let index = u16::try_from(self.keys.len()).map_err(|_| Refusal::OwnerAccountCap)?;
-        Arc::make_mut(&mut self.keys).push(decl.key.clone());
+        Arc::make_mut(&mut self.keys).push(key.clone());
         self.accounts.push(Account::default());
         Ok(index)
     }
@@ -161,6 +151,7 @@ impl OwnerState {
     /// Books records by the contexts the row knows.
     pub(crate) fn book(&mut self, batch: &Batch<'_>, policy: &Policy, tally: &mut Tally) {
         let contexts = Arc::clone(&self.contexts);
+        let accounts = self.keys.len();
         let mut records = batch.records;
         while let Some(first) = records.first() {
             let run = records.iter().take_while(|record| record.context == first.context).count();
@@ -170,6 +161,22 @@ impl OwnerState {
             }
             records = rest;
         }
+        if self.keys.len() > accounts {
+            self.resolve_again();
+        }
+    }
+
+    /// Lets the known contexts point to accounts that were opened since they were told.
+    fn resolve_again(&mut self) {
+        let mut contexts = std::mem::take(&mut self.contexts);
+        for device in Arc::make_mut(&mut contexts).iter_mut().flat_map(|context| &mut context.devices) {
+            if let Err(unopened) = &device.account
+                && let Some(index) = self.account_of(&unopened.0)
+            {
+                device.account = Ok(index);
+            }
+        }
+        self.contexts = contexts;
     }
 
     /// Books a run of records of one context.
@@ -237,8 +244,10 @@ impl OwnerState {
             }
             self.refuse(device, reason, tally);
         }
-        let index = *device.account.as_ref().map_err(|refused| refused.1)?;
-        let scope = self.keys[usize::from(index)].scope;
+        let scope = match &device.account {
+            Ok(index) => self.keys[usize::from(*index)].scope,
+            Err(unopened) => unopened.0.scope,
+        };
         let too_late = i128::from(batch.now.0) + i128::from(policy.skew_ns);
         if i128::from(edge.at.0) > too_late {
             return Err(Refusal::FromFuture);
@@ -255,6 +264,10 @@ impl OwnerState {
             }
             self.refuse(device, Refusal::AboveCeiling, tally);
         }
+        let index = match &device.account {
+            Ok(index) => *index,
+            Err(unopened) => self.open_account(&unopened.0, batch, policy)?,
+        };
         let rules = Rules {
             period_ns: device.period_ns,
             join_limit_ns: policy.join_limit_ns(device.period_ns),

@@ -274,7 +274,7 @@ pub struct KnownContext {
 /// A declared device, resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownDevice {
-    /// The account, or why it has none (with its name, so that the refusal can be told).
+    /// The account; or, while no good reading has opened one, its name (and the reason `NoValue`).
     pub account: Result<u16, Box<(AccountKey, Refusal)>>,
     /// Period in nanoseconds; zero if unknown.
     pub period_ns: u64,

@@ -226,6 +226,22 @@ fn a_counter_that_reads_low_is_flagged_against_integrated_power() {
 }
 
 #[test]
+fn only_a_good_reading_opens_an_account() {
+    let mut ledger = Ledger::new(Policy::default());
+    let mut agent = Agent::new(1, "node-1", recorded(vec![gpu("good", 1), gpu("glitch", 1), gpu("mute", 1)]));
+    let tally = agent.send(&mut ledger, &[power(T0, 0, 1000), power(T0, 1, 100_000_000)]);
+    assert_eq!(
+        (tally.booked, tally.refused[0].reason, &*tally.refused[0].device),
+        (1, Refusal::AboveCeiling, "glitch")
+    );
+    assert_eq!(agent.state(&ledger).keys.len(), 1);
+    agent.send(&mut ledger, &[power(T0 + S, 0, 1000), power(T0 + S, 1, 1000)]);
+    agent.send(&mut ledger, &[power(T0 + 2 * S, 0, 1000), power(T0 + 2 * S, 1, 1000)]);
+    let state = agent.state(&ledger);
+    assert_eq!(state.accounts.iter().map(|account| account.covered_ns).collect::<Vec<_>>(), [2 * S, S]);
+}
+
+#[test]
 fn the_cap_is_counted_per_owner_first_and_existing_accounts_go_on() {
     let mut ledger = Ledger::new(Policy { owner_accounts: 3, accounts: 5, ..Policy::default() });
     let devices = |host: &str, n: u32| recorded((0..n).map(|i| gpu(&format!("{host}-{i}"), 1)).collect());
