@@ -1,0 +1,23 @@
+//! The node agent: reads a machine's power sources and brings every reading to the aggregator once.
+//!
+//! One sample's way: a source is read by its sampler, the record goes to the spool, and only then to
+//! the aggregator; the spool lets go when the ledger has it on disk. What decides is in [`delivery`]
+//! and [`outbox`] and knows no clock and no socket; the actors around them are thin.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod feed;
+pub mod identity;
+pub mod link;
+pub mod outbox;
+pub mod probe;
+pub mod replay;
+mod replay_command;
+pub mod run;
+pub mod sampler;
+pub mod sources;
+pub mod spool;
+pub mod spool_actor;
+pub mod uplink;

@@ -1,0 +1,188 @@
+//! Which sensor chips are understood, and what each of their channels measures.
+
+use std::path::{Path, PathBuf};
+
+use meter::Scope;
+
+use super::file::{device_name, text, whole};
+
+/// A sensor chip with power or energy channels.
+#[derive(Debug)]
+pub(super) struct Chip {
+    /// The driver's name.
+    pub(super) name: String,
+    /// The folder that holds the channels: `hwmonN` or, with old drivers, `hwmonN/device`.
+    pub(super) folder: PathBuf,
+    /// The device behind it: a PCI or ACPI address that survives a reboot, unlike `hwmonN`.
+    pub(super) device: String,
+    /// Its channels in order of their numbers.
+    pub(super) channels: Vec<Channel>,
+}
+
+/// One power or energy channel of a chip.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) number: u32,
+    pub(super) label: Option<String>,
+    /// Power files, best first: an average loses nothing between readings, an input is one instant.
+    pub(super) power: Vec<PathBuf>,
+    pub(super) energy: Option<PathBuf>,
+    /// Nanoseconds over which the driver averages; zero if it does not say.
+    pub(super) interval_ns: u64,
+    /// The most it may draw in µW, by the driver; zero if it does not say.
+    pub(super) limit_uw: u64,
+}
+
+/// What a channel of a known chip measures.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// This account.
+    Account(Scope, String),
+    /// An ACPI power meter that does not say what it measures.
+    AcpiMeter,
+    /// A power supply, by its device.
+    PowerSupply(String),
+    /// A module that contains the CPU and the GPUs on it, by its label.
+    Module(String),
+    /// A part of something already counted, or nothing that counts.
+    Ignored,
+    /// Nothing is known about this chip.
+    Unknown,
+}
+
+/// Drivers of power supplies. Voltage regulators have the same labels (`pin`, `pout1`), so the label
+/// alone would not do.
+const POWER_SUPPLIES: [&str; 20] = [
+    "acbel_fsg032",
+    "bpa-rs600",
+    "bpd-rs600",
+    "cffps1",
+    "cffps2",
+    "corsairpsu",
+    "crps185",
+    "dps460",
+    "dps650ab",
+    "dps800",
+    "dps920ab",
+    "fsg032",
+    "intel_crps185",
+    "ipsps1",
+    "pfe1100",
+    "pfe3000",
+    "sgd009",
+    "ym2151e",
+    "ym2151",
+    "yh5151e",
+];
+
+/// Every chip of the tree that has a power or energy channel, in the order of their numbers.
+pub(super) fn chips(class: &Path) -> Vec<Chip> {
+    let Ok(entries) = std::fs::read_dir(class) else { return Vec::new() };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort_by_key(|folder| (folder.as_os_str().len(), folder.clone()));
+    folders.iter().filter_map(|folder| chip(folder)).collect()
+}
+
+fn chip(hwmon: &Path) -> Option<Chip> {
+    let old = hwmon.join("device");
+    let (folder, channels) = [hwmon.to_path_buf(), old.clone()]
+        .into_iter()
+        .map(|folder| (channels(&folder), folder))
+        .find_map(|(channels, folder)| (!channels.is_empty()).then_some((folder, channels)))?;
+    let file_name = |path: &Path| path.file_name().map(|name| device_name(&name.to_string_lossy()));
+    let name = text(&hwmon.join("name")).or_else(|| text(&old.join("name"))).or_else(|| file_name(hwmon))?;
+    let link = std::fs::read_link(&old).ok().and_then(|target| file_name(&target));
+    let device = link.or_else(|| file_name(hwmon))?;
+    Some(Chip { name, folder, device, channels })
+}
+
+fn channels(folder: &Path) -> Vec<Channel> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut numbers: Vec<(&str, u32)> = Vec::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((stem, what)) = name.to_str().and_then(|name| name.split_once('_')) else { continue };
+        for kind in ["power", "energy"] {
+            if let Some(Ok(number)) = stem.strip_prefix(kind).map(str::parse)
+                && (what == "input" || (kind == "power" && what == "average"))
+            {
+                numbers.push((kind, number));
+            }
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let disabled = |kind: &str, number: u32| whole(&folder.join(format!("{kind}{number}_enable"))) == Some(0);
+    numbers.retain(|&(kind, number)| !disabled(kind, number));
+    let with_power: Vec<u32> = numbers.iter().filter(|(kind, _)| *kind == "power").map(|&(_, number)| number).collect();
+    // An energy channel of its own stands for itself; one beside a power channel counts for it.
+    let alone = numbers.iter().filter(|(kind, number)| *kind == "energy" && !with_power.contains(number));
+    let mut all: Vec<u32> = with_power.iter().copied().chain(alone.map(|&(_, number)| number)).collect();
+    all.sort_unstable();
+    all.into_iter().map(|number| channel(folder, number, &numbers)).collect()
+}
+
+fn channel(folder: &Path, number: u32, numbers: &[(&str, u32)]) -> Channel {
+    let has = |kind: &'static str| numbers.contains(&(kind, number));
+    let path = |file: String| Some(folder.join(file)).filter(|path| path.exists());
+    let label = |kind: &str| text(&folder.join(format!("{kind}{number}_label")));
+    let oem = || text(&folder.join(format!("power{number}_oem_info")));
+    let power = if has("power") {
+        ["average", "input"].iter().filter_map(|what| path(format!("power{number}_{what}"))).collect()
+    } else {
+        Vec::new()
+    };
+    Channel {
+        number,
+        label: label("power").or_else(|| label("energy")).or_else(oem),
+        power,
+        energy: has("energy").then(|| path(format!("energy{number}_input"))).flatten(),
+        interval_ns: whole(&folder.join(format!("power{number}_average_interval")))
+            .unwrap_or(0)
+            .saturating_mul(1_000_000),
+        limit_uw: whole(&folder.join(format!("power{number}_cap_max"))).unwrap_or(0),
+    }
+}
+
+/// What a channel measures.
+pub(super) fn meaning(chip: &Chip, channel: &Channel) -> Meaning {
+    let label = channel.label.as_deref().unwrap_or("");
+    match chip.name.as_str() {
+        // The first channel is the board (or the whole package of an APU); others are parts of it.
+        "amdgpu" if channel.number == 1 => Meaning::Account(Scope::Gpu, chip.device.clone()),
+        // Intel: the channel `card`; boards without one have `pkg`. Per-tile chips are `i915_gt0`.
+        "i915" | "xe" if is_first_energy(chip, channel) => Meaning::Account(Scope::Gpu, chip.device.clone()),
+        "amdgpu" | "i915" | "xe" => Meaning::Ignored,
+        "power_meter" if whole(&chip.folder.join(format!("power{}_is_battery", channel.number))) == Some(1) => {
+            Meaning::Ignored
+        }
+        "power_meter" => grace(label).unwrap_or(Meaning::AcpiMeter),
+        name if POWER_SUPPLIES.contains(&name) => {
+            // The input side is what is paid for; the outputs are the same energy less the losses.
+            let input = label.starts_with("pin") || label == "power total" || label.is_empty();
+            if input { Meaning::PowerSupply(format!("psu-{}", chip.device)) } else { Meaning::Ignored }
+        }
+        _ => Meaning::Unknown,
+    }
+}
+
+fn is_first_energy(chip: &Chip, channel: &Channel) -> bool {
+    let first = chip.channels.iter().find(|channel| channel.energy.is_some());
+    first.is_some_and(|first| first.number == channel.number)
+}
+
+/// NVIDIA Grace names its meters `Grace Power Socket 0` (the CPU: cores and SysIO) and so on. The
+/// module holds that CPU, its memory and, on GH200 and GB200, the GPUs that NVML reads: added to them
+/// it would be counted twice.
+fn grace(label: &str) -> Option<Meaning> {
+    let (what, socket) = label.split_once(" Power Socket ")?;
+    let socket: u8 = socket.trim().parse().ok()?;
+    let part = match what {
+        "Module" => return Some(Meaning::Module(label.into())),
+        "Grace" => "",
+        "CPU" => "/cpu",
+        "SysIO" => "/sysio",
+        _ => return None,
+    };
+    Some(Meaning::Account(Scope::Cpu, format!("grace-{socket}{part}")))
+}

@@ -1,0 +1,261 @@
+//! CPU packages, memory and platform by the kernel's powercap zones (RAPL).
+//!
+//! **Accounts.** `package-N` (also `package-N-die-M`) is `cpu: package-N`; its zones `core` and
+//! `uncore` are the parts `cpu: package-N/core` and `…/uncore`, so they are never added to it; its
+//! zone `dram` is `dram: package-N`, beside the package and not in it. `psys` is `cpu: psys`: it
+//! contains every package and the memory, and whoever draws the boundary knows it by that name. The
+//! `psys-N` of a further socket is left out: whether it repeats the platform is documented nowhere.
+//! Two sockets are two accounts.
+//!
+//! **Modulus.** The register has 32 bits of about 15 or 61 µJ. The kernel reports
+//! `max_energy_range_uj` = (2³² − 1) · unit, so the true wrap is one unit later; we declare the range
+//! itself, as every reader of these files does: one unit (≤ 61 µJ of 65 or 262 kJ, 2.3·10⁻¹⁰) is
+//! missed per wrap. A zone without a readable range is not used: a wrap would look like a reset.
+//!
+//! **Duplicates.** `intel-rapl-mmio` shows the same registers a second time and is dropped wherever
+//! `intel-rapl` has a zone of that name. A counter that stands at exactly zero is one the board does
+//! not wire (often psys or dram) and is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Sample, Scope};
+
+use super::file::{Attribute, boot_epoch, device_name, is_gone, text, whole};
+use super::{FoundDevice, PollError, Probe, RaplSettings, Roots, Source, period_ns};
+
+/// The source `rapl`.
+#[derive(Debug)]
+pub struct Rapl {
+    roots: Roots,
+    period_ns: u64,
+    counters: Vec<Attribute>,
+    devices: Vec<DeviceDecl>,
+}
+
+/// A powercap zone: its kernel name (`intel-rapl:0:1`), folder and own name (`dram`).
+struct Zone {
+    id: String,
+    folder: PathBuf,
+    name: String,
+}
+
+/// What was left out, in words for people.
+#[derive(Default)]
+struct Remarks {
+    denied: usize,
+    others: BTreeSet<String>,
+}
+
+const DENIED: &str = "permission denied on energy_uj, which only root may read since Linux 5.10: run the agent as root, \
+    give its service CAP_DAC_READ_SEARCH, or let a tmpfiles.d rule open the files to its group, \
+    `z /sys/devices/virtual/powercap/intel-rapl/*/energy_uj 0440 root wattledger` and the same for `*/*/energy_uj`";
+
+impl Rapl {
+    /// A source that reads below `roots.sys`; nothing is opened yet.
+    #[must_use]
+    pub fn new(settings: &RaplSettings, roots: &Roots) -> Self {
+        let period_ns = period_ns(settings.period_ms);
+        Self { roots: roots.clone(), period_ns, counters: Vec::new(), devices: Vec::new() }
+    }
+
+    fn declare(&self, zone: &Zone, key: AccountKey, epoch: u64) -> Result<DeviceDecl, String> {
+        let range = whole(&zone.folder.join("max_energy_range_uj")).filter(|&range| range > 0);
+        let range = range.ok_or_else(|| format!("{} has no readable max_energy_range_uj", zone.id))?;
+        let limit = if zone.name.starts_with("package-") { limit(&zone.folder) } else { Milliwatts(0) };
+        Ok(DeviceDecl { key, period_ns: self.period_ns, limit, modulus: Some(Microjoules(range)), epoch })
+    }
+
+    /// Opens a zone's counter if it can be used, else remarks why not.
+    fn open(&self, zone: &Zone, key: AccountKey, epoch: u64, remarks: &mut Remarks) -> Option<(DeviceDecl, Attribute)> {
+        let remark = match self.declare(zone, key, epoch) {
+            Err(remark) => remark,
+            Ok(decl) => {
+                match Attribute::open(&zone.folder.join("energy_uj")).and_then(|file| Ok((file.counter()?, file))) {
+                    Ok((Some(Ok(0)), _)) => format!("the counter of {} ({}) stands at zero", zone.id, zone.name),
+                    Ok((_, file)) => return Some((decl, file)),
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        remarks.denied += 1;
+                        return None;
+                    }
+                    Err(error) => format!("{}: {error}", zone.folder.join("energy_uj").display()),
+                }
+            }
+        };
+        remarks.others.insert(remark);
+        None
+    }
+}
+
+impl Source for Rapl {
+    fn name(&self) -> &'static str {
+        "rapl"
+    }
+
+    fn probe(&mut self) -> Probe {
+        self.counters.clear();
+        self.devices.clear();
+        let zones = zones(&self.roots.sys);
+        if zones.is_empty() {
+            return Probe::Absent { why: nothing_there(&self.roots.sys) };
+        }
+        let names: BTreeMap<&str, &str> = zones.iter().map(|zone| (zone.id.as_str(), zone.name.as_str())).collect();
+        let epoch = boot_epoch(&self.roots.proc, "rapl");
+        let (mut remarks, mut seen, mut found) = (Remarks::default(), BTreeSet::new(), Vec::new());
+        for zone in &zones {
+            let Some(key) = account(zone, &names) else {
+                remarks.others.insert(format!("{} ({}): what it contains is not known", zone.id, zone.name));
+                continue;
+            };
+            if !seen.insert(key.clone()) {
+                let shown = if is_mmio(&zone.id) { "shows the same registers again" } else { "is there twice" };
+                remarks.others.insert(format!("{} ({}) {shown}", zone.id, zone.name));
+                continue;
+            }
+            if let Some((decl, counter)) = self.open(zone, key, epoch, &mut remarks) {
+                found.push(FoundDevice { decl: decl.clone(), about: about(zone), now: None });
+                self.devices.push(decl);
+                self.counters.push(counter);
+            }
+        }
+        if found.is_empty() {
+            return Probe::Absent { why: remarks.text().unwrap_or_else(|| nothing_there(&self.roots.sys)) };
+        }
+        let mut now = Vec::new();
+        // A reading that fails here is no news: the next tick tells.
+        let _ = self.read(&mut now);
+        for sample in now {
+            found[usize::from(sample.device)].now = Some(sample);
+        }
+        Probe::Found { devices: found, note: remarks.text() }
+    }
+
+    fn period_ns(&self) -> u64 {
+        self.period_ns
+    }
+
+    fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), PollError> {
+        let (before, mut failed, mut gone) = (into.len(), None, 0);
+        for (device, counter) in (0_u16..).zip(&self.counters) {
+            match counter.counter() {
+                Ok(Some(Ok(uj))) => {
+                    into.push(Sample { device, counter: Some(Microjoules(uj)), ..Sample::default() });
+                }
+                Ok(Some(Err(reason))) => into.push(Sample { device, refused: Some(reason), ..Sample::default() }),
+                Ok(None) => {}
+                Err(error) => {
+                    gone += usize::from(is_gone(&error));
+                    failed = Some(format!("{}: {error}", counter.path().display()));
+                }
+            }
+        }
+        if into.len() > before {
+            return Ok(());
+        }
+        let why = failed.unwrap_or_else(|| "no zone gave a value".into());
+        Err(if gone == self.counters.len() { PollError::Gone(why) } else { PollError::Retry(why) })
+    }
+
+    fn devices(&self) -> &[DeviceDecl] {
+        &self.devices
+    }
+}
+
+impl Remarks {
+    fn text(&self) -> Option<String> {
+        let denied = (self.denied > 0).then(|| format!("{} zones: {DENIED}", self.denied));
+        let left_out = (!self.others.is_empty())
+            .then(|| format!("left out: {}", self.others.iter().cloned().collect::<Vec<_>>().join("; ")));
+        let all: Vec<String> = denied.into_iter().chain(left_out).collect();
+        (!all.is_empty()).then(|| all.join(". "))
+    }
+}
+
+fn is_mmio(id: &str) -> bool {
+    id.starts_with("intel-rapl-mmio:")
+}
+
+fn is_zone(id: &str) -> bool {
+    id.starts_with("intel-rapl:") || is_mmio(id)
+}
+
+/// Every zone; MSR zones before their MMIO duplicates, parents before their parts.
+fn zones(sys: &Path) -> Vec<Zone> {
+    let mut folders = Vec::new();
+    collect(&sys.join("class/powercap"), 1, &mut folders);
+    if folders.is_empty() {
+        collect(&sys.join("devices/virtual/powercap"), 3, &mut folders);
+    }
+    let mut zones: Vec<Zone> = folders
+        .into_iter()
+        .filter_map(|(id, folder)| text(&folder.join("name")).map(|name| Zone { id, folder, name }))
+        .collect();
+    zones.sort_by(|a, b| (is_mmio(&a.id), a.id.len(), &a.id).cmp(&(is_mmio(&b.id), b.id.len(), &b.id)));
+    zones
+}
+
+fn collect(folder: &Path, depth: usize, into: &mut Vec<(String, PathBuf)>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        if is_zone(&id) {
+            into.push((id.clone(), entry.path()));
+        }
+        // The class folder is flat and made of links; only the device tree is nested.
+        if depth > 1 && (is_zone(&id) || id.starts_with("intel-rapl")) {
+            collect(&entry.path(), depth - 1, into);
+        }
+    }
+}
+
+/// The account of a zone; nothing for a name that is not known, whose nesting cannot be known either.
+fn account(zone: &Zone, names: &BTreeMap<&str, &str>) -> Option<AccountKey> {
+    let name = device_name(&zone.name);
+    let parent = zone.id.rsplit_once(':').and_then(|(parent, _)| names.get(parent));
+    let top = |name: &str| name.starts_with("package-") || name == "psys";
+    let (scope, device) = match (name.as_str(), parent) {
+        (name, None) if top(name) => (Scope::Cpu, name.to_owned()),
+        ("dram", None) => (Scope::Dram, "dram".into()),
+        ("dram", Some(package)) => (Scope::Dram, device_name(package)),
+        ("core" | "uncore", Some(package)) => (Scope::Cpu, format!("{}/{name}", device_name(package))),
+        _ => return None,
+    };
+    AccountKey::new(scope, &device).ok()
+}
+
+fn about(zone: &Zone) -> String {
+    match zone.name.as_str() {
+        "psys" => "platform: contains packages and memory".into(),
+        "dram" => "memory beside the package".into(),
+        "core" => "cores, part of the package".into(),
+        "uncore" => "integrated graphics, part of the package".into(),
+        name => format!("CPU {name}"),
+    }
+}
+
+/// The most a package may draw by its own declaration: the largest of its power limits, short-term
+/// ones included, because twice the rated power is normal for a moment. Limits of over 2 kW mean
+/// "none" and of under 1 W are register defaults: neither is declared.
+fn limit(folder: &Path) -> Milliwatts {
+    let files = (0..4).flat_map(|n| [format!("constraint_{n}_max_power_uw"), format!("constraint_{n}_power_limit_uw")]);
+    let limits = files.filter_map(|name| whole(&folder.join(name)));
+    Milliwatts(limits.filter(|uw| (1_000_000..=2_000_000_000).contains(uw)).max().unwrap_or(0) / 1000)
+}
+
+fn nothing_there(sys: &Path) -> String {
+    let class = sys.join("class/powercap");
+    if class.is_dir() {
+        format!(
+            "no intel-rapl zone in {}: load the module intel_rapl_msr (Intel, AMD from Linux 5.8); virtual machines and \
+             Arm have none",
+            class.display()
+        )
+    } else {
+        format!("{} is missing: the kernel has no powercap support, or a container hides it", class.display())
+    }
+}
+
+#[cfg(test)]
+#[path = "rapl_tests.rs"]
+mod tests;

@@ -1,0 +1,333 @@
+//! What people see of one owner or account: state, watts, lifetime energy, quality, flags.
+//!
+//! Made on demand from an immutable snapshot, so all figures of one answer are of one moment.
+//!
+//! A host is `live` while its newest reading is no older than three of its slowest account's periods,
+//! at least [`LIVE_AT_LEAST_NS`]; after that it is `silent`. `never_seen` is in the inventory without a
+//! reading; `retired` by the inventory's date, whatever still comes in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use energy::{Account, Cell, Flag, OwnerState};
+use meter::{ByQuality, Energy, Labels, Milliwatts, Owner, Quality, SECOND_NS, Utc};
+use serde::Serialize;
+
+use crate::inventory::Inventory;
+use crate::published::OwnerView;
+use crate::query::rfc3339;
+
+/// Least time after which a host is silent: agents of large fleets post once a minute.
+pub const LIVE_AT_LEAST_NS: u64 = 90 * SECOND_NS as u64;
+
+/// The period assumed where a source names none, as in the ledger.
+const PERIOD_UNKNOWN_NS: u64 = 60 * SECOND_NS as u64;
+
+/// How a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// Readings arrive.
+    Live,
+    /// Known to be switched off.
+    Off,
+    /// Readings have stopped.
+    Silent,
+    /// In the inventory, but nothing was ever read.
+    NeverSeen,
+    /// Out of service by the inventory.
+    Retired,
+}
+
+impl HostState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Live, Self::Off, Self::Silent, Self::NeverSeen, Self::Retired];
+
+    /// The stable word for answers and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        ["live", "off", "silent", "never_seen", "retired"][self as usize]
+    }
+}
+
+/// Energy by quality, as answers carry it: floats for people, `total_uj` exact.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EnergyView {
+    /// Joules in all.
+    pub joules: f64,
+    /// Whole microjoules in all, exact.
+    pub uj: String,
+    /// Differences of hardware registers.
+    pub counter_joules: f64,
+    /// Power joined between neighbouring readings.
+    pub integrated_joules: f64,
+    /// Gaps filled by a stated rule.
+    pub estimated_joules: f64,
+}
+
+/// One owner, as `/api/v1/hosts` and `/api/v1/chassis` show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostView {
+    /// The id for `/{id}`: `cluster/name`.
+    pub id: String,
+    /// The cluster.
+    pub cluster: String,
+    /// The name.
+    pub host: String,
+    /// How it is.
+    pub state: HostState,
+    /// The host it is shown as, if it is an alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_of: Option<String>,
+    /// The chassis that it sits in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chassis: Option<String>,
+    /// The labels in force now.
+    pub labels: Arc<Labels>,
+    /// Watts at the boundary, while readings are fresh.
+    pub watts: Option<f64>,
+    /// Lifetime energy: the boundary rule over the lifetime registers.
+    pub lifetime: EnergyView,
+    /// The newest reading.
+    pub last_reading: Option<String>,
+    /// When the ledger last heard of it.
+    pub last_seen: Option<String>,
+    /// Accounts.
+    pub accounts: usize,
+    /// Readings seen.
+    pub readings: u64,
+    /// Readings refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Energy reported for time that was covered already: not booked.
+    pub fenced_joules: f64,
+    /// What people should look at, over all accounts.
+    pub flags: Vec<&'static str>,
+}
+
+/// One account, as `/api/v1/devices` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceView {
+    /// The id for `/{id}`: `cluster/kind/name/scope:device`.
+    pub id: String,
+    /// The cluster.
+    pub cluster: String,
+    /// Host, chassis or meter.
+    pub kind: &'static str,
+    /// The owner's name.
+    pub owner: String,
+    /// The scope.
+    pub scope: &'static str,
+    /// The device.
+    pub device: String,
+    /// Watts, while readings are fresh.
+    pub watts: Option<f64>,
+    /// Lifetime energy.
+    pub lifetime: EnergyView,
+    /// The first reading.
+    pub first_reading: String,
+    /// The newest reading.
+    pub last_reading: String,
+    /// Seconds between the two for which there were readings.
+    pub covered_seconds: f64,
+    /// Seconds between the two for which there were none.
+    pub uncovered_seconds: f64,
+    /// Stretches without readings that may still be filled.
+    pub holes: usize,
+    /// Stretches without readings that are final.
+    pub final_holes: u64,
+    /// Estimates that late readings replaced.
+    pub reversed_joules: f64,
+    /// Energy reported for time that was covered already: not booked.
+    pub fenced_joules: f64,
+    /// What people should look at.
+    pub flags: Vec<&'static str>,
+}
+
+impl EnergyView {
+    /// The view of an amount.
+    #[must_use]
+    pub fn new(energy: &ByQuality) -> Self {
+        let total = energy.total();
+        Self {
+            joules: total.joules(),
+            uj: total.microjoules().to_string(),
+            counter_joules: energy[Quality::Counter].joules(),
+            integrated_joules: energy[Quality::Integrated].joules(),
+            estimated_joules: energy[Quality::Estimated].joules(),
+        }
+    }
+}
+
+/// How a host is at `now`; `state` is absent if nothing was ever read.
+#[must_use]
+pub fn host_state(owner: &Owner, state: Option<&OwnerState>, inventory: &Inventory, now: Utc) -> HostState {
+    let entry = inventory.entry(inventory.canonical(owner));
+    if entry.and_then(|entry| entry.retired).is_some_and(|retired| retired <= now) {
+        return HostState::Retired;
+    }
+    let Some((state, newest)) = state.and_then(|state| Some((state, newest_reading(state)?))) else {
+        return HostState::NeverSeen;
+    };
+    let slowest = periods(state).into_iter().max().unwrap_or(PERIOD_UNKNOWN_NS);
+    if now.since(newest) <= fresh_for(slowest) { HostState::Live } else { HostState::Silent }
+}
+
+/// The newest reading of an owner.
+#[must_use]
+pub fn newest_reading(state: &OwnerState) -> Option<Utc> {
+    state.accounts.iter().map(|account| account.frontier.at).max()
+}
+
+/// For how long a reading of this period tells what is now.
+#[must_use]
+pub const fn fresh_for(period_ns: u64) -> u64 {
+    let three = period_ns.saturating_mul(3);
+    if three > LIVE_AT_LEAST_NS { three } else { LIVE_AT_LEAST_NS }
+}
+
+/// The period of each account, by index, from the contexts that declare it.
+#[must_use]
+pub fn periods(state: &OwnerState) -> Vec<u64> {
+    let mut periods = vec![0; state.accounts.len()];
+    for device in state.contexts.iter().flat_map(|context| &context.devices) {
+        if let Ok(index) = &device.account
+            && let Some(period) = periods.get_mut(usize::from(*index))
+        {
+            *period = device.period_ns.max(*period);
+        }
+    }
+    for period in periods.iter_mut().filter(|period| **period == 0) {
+        *period = PERIOD_UNKNOWN_NS;
+    }
+    periods
+}
+
+/// The latest power of each account, by index, where it is fresh.
+#[must_use]
+pub fn fresh_watts(state: &OwnerState, now: Utc) -> Vec<Option<Milliwatts>> {
+    let fresh = |(account, period): (&Account, u64)| {
+        account.shown.filter(|(at, _)| now.since(*at) <= fresh_for(period)).map(|(_, power)| power)
+    };
+    state.accounts.iter().zip(periods(state)).map(fresh).collect()
+}
+
+/// The owner's power at its boundary: the rule that bills energy, applied to one second of power.
+#[must_use]
+pub fn boundary_watts(state: &OwnerState, now: Utc) -> Option<Milliwatts> {
+    let second = SECOND_NS as u64;
+    let mut any = false;
+    let cell = |power: Option<Milliwatts>| {
+        power.map_or_else(Cell::default, |power| {
+            any = true;
+            let energy = ByQuality::of(Quality::Integrated, Energy::of_constant(power, second));
+            Cell { energy, covered_ns: second }
+        })
+    };
+    let cells: Vec<Cell> = fresh_watts(state, now).into_iter().map(cell).collect();
+    let total = billed(state, &cells);
+    any.then(|| Milliwatts(u64::try_from(total.total().0 / (2 * i128::from(SECOND_NS))).unwrap_or(0)))
+}
+
+/// The owner's lifetime energy: the boundary rule over its lifetime registers.
+#[must_use]
+pub fn boundary_lifetime(state: &OwnerState) -> ByQuality {
+    let cell = |account: &Account| Cell { energy: account.lifetime, covered_ns: account.covered_ns };
+    let cells: Vec<Cell> = state.accounts.iter().map(cell).collect();
+    billed(state, &cells)
+}
+
+fn billed(state: &OwnerState, cells: &[Cell]) -> ByQuality {
+    let mut out = energy::Billed::default();
+    energy::bill(&state.keys, cells, &mut out);
+    let mut total = ByQuality::default();
+    for line in &out.lines {
+        total += line.energy;
+    }
+    total
+}
+
+/// Time between an account's first and newest reading for which there were no readings.
+#[must_use]
+pub fn uncovered_ns(account: &Account) -> u64 {
+    account.frontier.at.since(account.first.at).saturating_sub(account.covered_ns)
+}
+
+/// The words of the flags that are up on any of these accounts.
+#[must_use]
+pub fn flags<'a>(accounts: impl IntoIterator<Item = &'a Account> + Clone) -> Vec<&'static str> {
+    let up = |flag: &Flag| accounts.clone().into_iter().any(|account| account.is_flagged(*flag));
+    Flag::ALL.into_iter().filter(up).map(Flag::code).collect()
+}
+
+/// Energy of an owner that was reported for covered time.
+#[must_use]
+pub fn fenced(state: &OwnerState) -> Energy {
+    state.accounts.iter().filter_map(Account::rare).map(|rare| rare.fenced).sum()
+}
+
+/// The view of one owner; `view` is absent if nothing was ever read.
+#[must_use]
+pub fn host_view(owner: &Owner, view: Option<&OwnerView>, inventory: &Inventory, now: Utc) -> HostView {
+    let state = view.map(|view| &*view.state);
+    let agent = state.map_or(&[][..], |state| &state.labels);
+    HostView {
+        id: format!("{}/{}", owner.cluster, owner.name),
+        cluster: owner.cluster.to_string(),
+        host: owner.name.to_string(),
+        state: host_state(owner, state, inventory, now),
+        alias_of: inventory.entry(owner).and_then(|entry| entry.alias_of.as_ref()).map(|to| to.name.to_string()),
+        chassis: inventory.chassis_at(owner, now).map(|chassis| chassis.name.to_string()),
+        labels: inventory.labels(owner, now, agent),
+        watts: state.and_then(|state| boundary_watts(state, now)).map(watts),
+        lifetime: EnergyView::new(&state.map(boundary_lifetime).unwrap_or_default()),
+        last_reading: state.and_then(newest_reading).map(rfc3339),
+        last_seen: state.map(|state| rfc3339(state.last_seen)),
+        accounts: state.map_or(0, |state| state.accounts.len()),
+        readings: state.map_or(0, |state| state.readings),
+        refused: state.map_or(&[][..], |s| &s.refused).iter().map(|(reason, count)| (reason.code(), *count)).collect(),
+        fenced_joules: state.map_or(Energy::ZERO, fenced).joules(),
+        flags: state.map(|state| flags(&state.accounts)).unwrap_or_default(),
+    }
+}
+
+/// The views of an owner's accounts.
+pub fn device_views(state: &OwnerState, now: Utc) -> impl Iterator<Item = DeviceView> {
+    let fresh = fresh_watts(state, now);
+    state.keys.iter().zip(&state.accounts).zip(fresh).map(|((key, account), power)| {
+        let rare = account.rare();
+        let owner = &state.owner;
+        DeviceView {
+            id: format!("{owner}/{key}"),
+            cluster: owner.cluster.to_string(),
+            kind: owner.kind.word(),
+            owner: owner.name.to_string(),
+            scope: key.scope.word(),
+            device: key.device.to_string(),
+            watts: power.map(watts),
+            lifetime: EnergyView::new(&account.lifetime),
+            first_reading: rfc3339(account.first.at),
+            last_reading: rfc3339(account.frontier.at),
+            covered_seconds: seconds(account.covered_ns),
+            uncovered_seconds: seconds(uncovered_ns(account)),
+            holes: rare.map_or(0, |rare| rare.holes.len()),
+            final_holes: rare.map_or(0, |rare| rare.final_holes),
+            reversed_joules: rare.map_or(0.0, |rare| rare.reversed.joules()),
+            fenced_joules: rare.map_or(0.0, |rare| rare.fenced.joules()),
+            flags: flags([account]),
+        }
+    })
+}
+
+/// Watts as a float, for people only.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "presentation only")]
+pub fn watts(power: Milliwatts) -> f64 {
+    power.0 as f64 / 1e3
+}
+
+/// Seconds as a float, for people only.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "presentation only")]
+pub fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

@@ -1,0 +1,117 @@
+//! `GET /metrics`: Prometheus text or OpenMetrics, by `Accept`.
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream;
+
+use super::problem::Problem;
+use super::read::off_thread;
+use crate::app::App;
+use crate::exposition::text::{self, Family, Format, Kind};
+use crate::exposition::{Scrape, process};
+use crate::query::{Params, label_keys};
+use crate::summary::Summaries;
+
+/// Answers the request. `shard=1&of=4` gives the first of four shares of the owners.
+///
+/// # Errors
+/// A problem that names the parameter at fault.
+pub async fn metrics(
+    app: web::Data<App>,
+    summaries: web::Data<Summaries>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let params = Params::read(request.query_string(), &["shard", "of"])?;
+    let of = params.number("of", 1, 1..=64)?;
+    let shard = params.number("shard", 1, 1..=of)?;
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    let chunks = off_thread(move || {
+        let (snapshot, inventory) = (app.published.load(), app.inventory.load());
+        let keys = label_keys(&snapshot, &inventory);
+        let names = text::label_names(keys.iter().map(String::as_str), &["cluster", "host", "kind"]);
+        let scrape = Scrape {
+            label_names: names.into_iter().map(|(key, name)| (key.to_owned(), name)).collect(),
+            snapshot,
+            inventory,
+            now: (app.now)(),
+            format,
+            shard: (u8::try_from(shard - 1).unwrap_or(0), u8::try_from(of).unwrap_or(1)),
+            per_account: app.settings.metrics.per_account,
+            all_smi_names: app.settings.metrics.all_smi_names,
+            accounts_max: app.settings.ledger.max_accounts,
+        };
+        let mut before = String::new();
+        if scrape.is_first() {
+            process::write(format, &mut before);
+            server(&app, format, &mut before);
+            scrape.fleet(&mut before);
+            cost(&app, &summaries, format, &mut before);
+        }
+        Ok(scrape.chunks(before))
+    })
+    .await?;
+    let body = stream::iter(chunks.map(Ok::<_, std::convert::Infallible>));
+    Ok(HttpResponse::Ok()
+        .content_type(format.content_type())
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .streaming(body))
+}
+
+/// What this process did, and whether its files are in force.
+fn server(app: &App, format: Format, out: &mut String) {
+    let build = Family { name: "wattledger_build_info", kind: Kind::Gauge, help: "The version that runs; always 1." };
+    format.head(out, &build);
+    text::series(out, build.name, [("version", env!("CARGO_PKG_VERSION"))]);
+    text::value(out, 1);
+
+    let failed = Family {
+        name: "wattledger_file_reload_failed",
+        kind: Kind::Gauge,
+        help: "1 while a changed file cannot be used and what was in force before still is.",
+    };
+    let files = [
+        (app.inventory.path(), app.inventory.failure().is_some()),
+        (app.rates.path(), app.rates.failure().is_some()),
+    ];
+    if files.iter().any(|(path, _)| path.is_some()) {
+        format.head(out, &failed);
+    }
+    for (path, has_failed) in files {
+        if let Some(path) = path {
+            text::series(out, failed.name, [("file", &*path.to_string_lossy())]);
+            text::value(out, u8::from(has_failed));
+        }
+    }
+    for (name, help, value) in app.stats.counters() {
+        // Prometheus wants seconds, the counter is in nanoseconds.
+        let in_seconds = if name == "wattledger_commit_nanoseconds_total" { "wattledger_commit_seconds_total" } else { name };
+        format.head(out, &Family { name: in_seconds, kind: Kind::Counter, help });
+        text::series(out, in_seconds, []);
+        if in_seconds == name {
+            text::value(out, value);
+        } else {
+            text::seconds(out, i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What this month has cost so far; worked out at most every half minute.
+fn cost(app: &App, summaries: &Summaries, format: Format, out: &mut String) {
+    let costs = match summaries.of(app) {
+        Ok(summary) => summary.month.total.cost.clone(),
+        Err(problem) => return tracing::warn!("the cost of this month is left out of /metrics: {problem}"),
+    };
+    let family = Family {
+        name: "wattledger_cost_month_to_date",
+        kind: Kind::Gauge,
+        help: "What the energy of this month costs so far, in the currency of the label; provisional.",
+    };
+    if !costs.is_empty() {
+        format.head(out, &family);
+    }
+    for cost in costs {
+        text::series(out, family.name, [("currency", &*cost.currency.to_string())]);
+        text::value(out, cost.amount);
+    }
+}

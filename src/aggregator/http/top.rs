@@ -1,0 +1,63 @@
+//! `GET /api/v1/top`: the biggest consumers now.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use cost::{By, HostInfo, Where};
+use meter::{Milliwatts, OwnerKind};
+use serde_json::json;
+
+use super::problem::Problem;
+use super::read::{json as answer, off_thread};
+use crate::app::App;
+use crate::hosts_view::{boundary_watts, watts};
+use crate::query::{Params, cost_problem, label_keys, rfc3339};
+
+/// Answers the request. Groups are those of a rollup, but for `scope` and `device`.
+///
+/// # Errors
+/// A problem that names the parameter at fault.
+pub async fn top(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let params = Params::read(request.query_string(), &["by", "limit", "where"])?;
+    let limit = params.number("limit", 10, 1..=1000)?;
+    off_thread(move || {
+        let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
+        let labels = label_keys(&snapshot, &inventory);
+        let by = By::parse(params.get("by").unwrap_or("host"), &labels).map_err(|error| cost_problem(&error))?;
+        let select = Where::parse(params.get("where").unwrap_or(""), &labels).map_err(|error| cost_problem(&error))?;
+        if by.splits_hosts() || select.splits_hosts() {
+            let detail = "top knows whole hosts only: by=scope, by=device and where on them need /api/v1/rollup";
+            return Err(Problem::bad_request("unknown-key", detail).with("parameter", json!("by")));
+        }
+        let mut groups: BTreeMap<Vec<String>, (u64, usize)> = BTreeMap::new();
+        for view in snapshot.owners() {
+            let owner = &view.state.owner;
+            let is_host = owner.kind == OwnerKind::Host
+                || owner.kind == OwnerKind::Chassis && inventory.hosts_of(owner).is_none();
+            let Some(Milliwatts(power)) = is_host.then(|| boundary_watts(&view.state, now)).flatten() else { continue };
+            let labels = inventory.labels(owner, now, &view.state.labels);
+            let shown = inventory.canonical(owner);
+            let chassis = inventory.chassis_at(shown, now).map(|chassis| &*chassis.name);
+            let info = HostInfo { cluster: &shown.cluster, name: &shown.name, chassis, labels: &labels };
+            if select.selects_host(&info) {
+                let key = by.dimensions().iter().map(|dimension| dimension.of_host(&info).to_owned()).collect();
+                let group = groups.entry(key).or_default();
+                *group = (group.0 + power, group.1 + 1);
+            }
+        }
+        let mut order: Vec<_> = groups.into_iter().collect();
+        order.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let total: u64 = order.iter().map(|(_, (power, _))| power).sum();
+        let names = by.names();
+        let rows = order.iter().take(limit).map(|(key, (power, hosts))| {
+            let by: BTreeMap<&String, &String> = names.iter().zip(key).collect();
+            json!({ "by": by, "watts": watts(Milliwatts(*power)), "hosts": hosts })
+        });
+        Ok(json!({
+            "as_of": rfc3339(snapshot.as_of), "by": names, "rows": rows.collect::<Vec<_>>(),
+            "groups": order.len(), "total_watts": watts(Milliwatts(total)),
+        }))
+    })
+    .await
+    .map(|body| answer(&body))
+}

@@ -1,0 +1,152 @@
+//! What the operator knows of the fleet: labels with their dates, topology, service dates, aliases.
+//!
+//! Per label key the inventory wins over what an agent says of itself, because a bill must not depend
+//! on a node's own word. Where the inventory is silent, the agent's label holds.
+//!
+//! Format: see [`read`]. Every fault of a file is reported at once, with its place; a file with a
+//! fault is not used at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use energy::LabelsSince;
+use meter::{Labels, Owner, Utc};
+
+pub mod fault;
+pub mod file_sd;
+pub mod read;
+pub mod row;
+
+pub use fault::{Fault, InventoryError};
+
+/// The operator's word on every owner it names.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    entries: BTreeMap<Owner, Entry>,
+    linked: BTreeMap<Owner, BTreeSet<Owner>>,
+}
+
+/// What is known of one owner.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Labels and topology with the time they hold for; ascending and disjoint.
+    pub spans: Vec<Span>,
+    /// When it went into service: expected time runs from here, also without readings.
+    pub in_service: Option<Utc>,
+    /// When it was retired: expected time ends here.
+    pub retired: Option<Utc>,
+    /// The owner under whose name its energy is shown.
+    pub alias_of: Option<Owner>,
+}
+
+/// Labels and topology for a stretch of time.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// When they hold.
+    pub valid: Range<Utc>,
+    /// The labels.
+    pub labels: Arc<Labels>,
+    /// The chassis that a host sits in.
+    pub chassis: Option<Owner>,
+    /// The line of the file, to name it in a fault.
+    pub line: u64,
+}
+
+/// All of time.
+pub const ALWAYS: Range<Utc> = Utc(i64::MIN)..Utc(i64::MAX);
+
+impl Inventory {
+    /// The entry of an owner.
+    #[must_use]
+    pub fn entry(&self, owner: &Owner) -> Option<&Entry> {
+        self.entries.get(owner)
+    }
+
+    /// Every owner that the inventory names, in order.
+    pub fn entries(&self) -> impl Iterator<Item = (&Owner, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The owner under whose name `owner` is shown: itself unless it is an alias.
+    #[must_use]
+    pub fn canonical<'a>(&'a self, owner: &'a Owner) -> &'a Owner {
+        self.entry(owner).and_then(|entry| entry.alias_of.as_ref()).unwrap_or(owner)
+    }
+
+    /// The hosts that ever sit in this chassis.
+    #[must_use]
+    pub fn hosts_of(&self, chassis: &Owner) -> Option<&BTreeSet<Owner>> {
+        self.linked.get(chassis)
+    }
+
+    /// Every label key of every row.
+    #[must_use]
+    pub fn label_keys(&self) -> BTreeSet<&str> {
+        let spans = self.entries.values().flat_map(|entry| &entry.spans);
+        spans.flat_map(|span| span.labels.keys().map(String::as_str)).collect()
+    }
+
+    /// The labels in force for `owner` at one instant.
+    #[must_use]
+    pub fn labels(&self, owner: &Owner, at: Utc, agent: &[LabelsSince]) -> Arc<Labels> {
+        let span = self.spans(owner).iter().find(|span| span.valid.contains(&at));
+        merged(span, agent_labels(agent, at))
+    }
+
+    /// The chassis that `host` sits in at one instant.
+    #[must_use]
+    pub fn chassis_at(&self, host: &Owner, at: Utc) -> Option<&Owner> {
+        self.spans(host).iter().find(|span| span.valid.contains(&at))?.chassis.as_ref()
+    }
+
+    /// The labels in force for `owner` over `range`: consecutive intervals that cover it. Labels only
+    /// change where a row's validity begins or ends or where the agent gave new ones, so a reader of
+    /// thousands of slots looks them up once.
+    #[must_use]
+    pub fn intervals(&self, owner: &Owner, range: Range<Utc>, agent: &[LabelsSince]) -> Vec<(Range<Utc>, Arc<Labels>)> {
+        let spans = self.spans(owner);
+        let mut borders = BTreeSet::from([range.start]);
+        borders.extend(spans.iter().flat_map(|span| [span.valid.start, span.valid.end]));
+        // The agent's first labels hold from the beginning: its first border is none.
+        borders.extend(agent.iter().skip(1).map(|since| since.from));
+        let inside: Vec<Utc> = borders.into_iter().filter(|at| *at >= range.start && *at < range.end).collect();
+        let ends = inside.iter().skip(1).copied().chain([range.end]);
+        let mut intervals: Vec<(Range<Utc>, Arc<Labels>)> = Vec::with_capacity(inside.len());
+        for (start, end) in inside.iter().copied().zip(ends) {
+            let labels = self.labels(owner, start, agent);
+            match intervals.last_mut() {
+                Some((before, same)) if *same == labels => before.end = end,
+                _ => intervals.push((start..end, labels)),
+            }
+        }
+        intervals
+    }
+
+    /// The spans of an owner, or of what it is an alias of.
+    fn spans(&self, owner: &Owner) -> &[Span] {
+        let own = self.entry(owner);
+        let shown = own.and_then(|entry| entry.alias_of.as_ref()).and_then(|alias| self.entry(alias));
+        shown.or(own).map_or(&[], |entry| &entry.spans)
+    }
+}
+
+/// What the agent's word puts in force: before its first labels those hold, as in the ledger.
+fn agent_labels(agent: &[LabelsSince], at: Utc) -> Option<&Arc<Labels>> {
+    agent.iter().rev().find(|since| since.from <= at).or(agent.first()).map(|since| &since.labels)
+}
+
+/// The inventory's labels, then the agent's for keys that the inventory lacks.
+fn merged(span: Option<&Span>, agent: Option<&Arc<Labels>>) -> Arc<Labels> {
+    match (span, agent) {
+        (None, None) => Arc::default(),
+        (None, Some(agent)) => Arc::clone(agent),
+        (Some(span), None) => Arc::clone(&span.labels),
+        (Some(span), Some(agent)) if agent.keys().all(|key| span.labels.contains_key(key)) => Arc::clone(&span.labels),
+        (Some(span), Some(agent)) => {
+            let mut labels = Labels::clone(agent);
+            labels.extend(span.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+            Arc::new(labels)
+        }
+    }
+}

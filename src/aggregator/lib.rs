@@ -1,0 +1,70 @@
+//! The aggregator: posts of agents in, one durable ledger, figures out.
+//!
+//! - **In**: [`http`] decodes on the HTTP workers, [`door`] counts bytes, [`ledger_actor`] applies,
+//!   [`store_actor`] commits on its own thread, and only then the post is answered.
+//! - **Out**: queries read [`published`] snapshots and ranges of the store; they never enter the ledger
+//!   actor's mailbox.
+//! - **Around**: [`settings`], [`server`] (start and stop), [`shutdown`], [`health`].
+
+pub mod app;
+pub mod door;
+pub mod health;
+pub mod http;
+pub mod ledger_actor;
+pub mod published;
+pub mod recent;
+pub mod server;
+pub mod settings;
+pub mod shutdown;
+pub mod store_actor;
+
+pub mod exposition;
+pub mod hosts_view;
+pub mod inventory;
+pub mod lines;
+pub mod page;
+pub mod query;
+pub mod summary;
+pub mod watched;
+
+pub use server::{Parts, Running, run, start, start_on};
+pub use settings::{Flags, Settings, SettingsError};
+
+/// Why an aggregator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AggregatorError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A file with labels or prices cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// A row of the store cannot be read.
+    #[error("the row of {owner}: {why}")]
+    Row {
+        /// Whose row.
+        owner: String,
+        /// What is wrong with it.
+        why: store::records::RecordError,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen: {source}")]
+    Listen {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Signals or standard output cannot be used.
+    #[error("cannot watch signals or print: {0}")]
+    Signals(std::io::Error),
+}
+
+impl AggregatorError {
+    /// Whether a person has to change a setting or file.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Settings(_) | Self::Configuration(_))
+    }
+}

@@ -1,0 +1,212 @@
+//! From the ledger's cells to the lines that a rollup adds: who is billed for what in which slot.
+//!
+//! Part by part, hour by hour: the history's postings and the snapshot's open slots of an hour are
+//! added up per owner, slot and account; [`energy::bill`] says what of it is billed; consecutive slots
+//! are summed for as long as neither label nor price changes. So memory holds a few hours of one
+//! part's owners, whatever the window.
+//!
+//! A posting of a later version than the snapshot's row is left out: its energy is still in the open
+//! slots of that row. That is what keeps a slot from counting twice, or not at all, while a commit
+//! moves it.
+//!
+//! Billed are hosts, and chassis that the inventory puts no host into. A chassis with one host is that
+//! host's outer meter, unless the host has one of its own in the slot (in band goes before scraped).
+//! Meters are references and never billed.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use cost::{CostError, HostInfo, Rollup, Window};
+use energy::HourBlock;
+use meter::{Owner, OwnerKind, Slot, Utc};
+use store::{HistoryEntry, HistoryQuery, Store, StoreError};
+
+use crate::inventory::Inventory;
+use crate::published::{OwnerView, Snapshot};
+
+mod unit;
+
+use unit::{Stretch, Unit};
+
+/// What the figures of a query are made of: all of one moment.
+#[derive(Clone, Copy)]
+pub struct Figures<'a> {
+    /// The rows.
+    pub snapshot: &'a Snapshot,
+    /// The history behind them.
+    pub store: &'a dyn Store,
+    /// Labels, topology and service dates.
+    pub inventory: &'a Inventory,
+    /// Expected time ends here.
+    pub now: Utc,
+}
+
+/// Why a rollup could not be fed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinesError {
+    /// The history could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A posting is not what was written.
+    #[error("a posting cannot be read: {0}")]
+    Record(#[from] store::records::RecordError),
+    /// The question cannot be answered.
+    #[error(transparent)]
+    Cost(#[from] CostError),
+}
+
+/// Adds everything that is billed in `window` to `rollup`. Blocks while the store is read.
+///
+/// # Errors
+/// [`LinesError`] if the store fails or the answer grows too large; what was added stays added.
+pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) -> Result<(), LinesError> {
+    if window.is_empty() {
+        return Ok(());
+    }
+    let mut unread = unread_hosts(figures);
+    for (number, part) in figures.snapshot.parts.iter().enumerate() {
+        let rows = part.owners.iter().filter(|(owner, _)| is_billed(owner, figures.inventory));
+        let mut units: Vec<Unit<'_>> = Vec::with_capacity(part.owners.len());
+        let missing = unread.remove(&number).unwrap_or_default();
+        let owners = rows.map(|(owner, view)| (owner, Some(&**view))).chain(missing.into_iter().map(|o| (o, None)));
+        for (owner, view) in owners {
+            let stretches = stretches(figures, owner, view, window, rollup);
+            if stretches.iter().any(|stretch| stretch.host.is_some()) {
+                let expected = expected(figures, owner, view);
+                units.push(Unit::new(owner, view, chassis_of(figures, owner), expected, stretches, rollup));
+            }
+        }
+        add_part(figures.store, window, &mut units, rollup)?;
+    }
+    Ok(())
+}
+
+/// Whether an owner has lines of its own.
+fn is_billed(owner: &Owner, inventory: &Inventory) -> bool {
+    match owner.kind {
+        OwnerKind::Host => true,
+        OwnerKind::Chassis => inventory.hosts_of(owner).is_none_or(|hosts| hosts.len() != 1),
+        OwnerKind::Meter => false,
+    }
+}
+
+/// Hosts that have no readings of their own, but a chassis that has; by partition.
+fn unread_hosts<'a>(figures: &Figures<'a>) -> HashMap<usize, Vec<&'a Owner>> {
+    let mut unread: HashMap<usize, Vec<&Owner>> = HashMap::new();
+    for (owner, _) in figures.inventory.entries() {
+        let silent = owner.kind == OwnerKind::Host && figures.snapshot.owner(owner).is_none();
+        if silent && chassis_of(figures, owner).is_some() {
+            unread.entry(usize::from(owner.part())).or_default().push(owner);
+        }
+    }
+    unread
+}
+
+/// The chassis that is this host's outer meter.
+fn chassis_of<'a>(figures: &Figures<'a>, owner: &Owner) -> Option<&'a OwnerView> {
+    let entry = figures.inventory.entry(figures.inventory.canonical(owner))?;
+    let mut links = entry.spans.iter().filter_map(|span| span.chassis.as_ref());
+    let only_host = |chassis: &&Owner| figures.inventory.hosts_of(chassis).is_some_and(|hosts| hosts.len() == 1);
+    links.find(only_host).and_then(|chassis| figures.snapshot.owner(chassis)).map(|view| &**view)
+}
+
+/// When readings are expected of an owner.
+fn expected(figures: &Figures<'_>, owner: &Owner, view: Option<&OwnerView>) -> Range<Utc> {
+    let entry = figures.inventory.entry(figures.inventory.canonical(owner));
+    let accounts = || view.into_iter().chain(chassis_of(figures, owner)).flat_map(|view| &view.state.accounts);
+    let first = accounts().map(|account| account.first.at).min();
+    let start = entry.and_then(|entry| entry.in_service).or(first).unwrap_or(figures.now);
+    // An alias is a name that a machine once had: nothing is expected under it any more.
+    let is_alias = figures.inventory.canonical(owner) != owner;
+    let last = accounts().map(|account| account.frontier.at).max().filter(|_| is_alias);
+    let end = entry.and_then(|entry| entry.retired).into_iter().chain(last).fold(figures.now, Utc::min);
+    start..end.max(start)
+}
+
+/// The window, cut where the owner's labels or chassis change.
+fn stretches(
+    figures: &Figures<'_>,
+    owner: &Owner,
+    view: Option<&OwnerView>,
+    window: Window,
+    rollup: &mut Rollup<'_>,
+) -> Vec<Stretch> {
+    let inventory = figures.inventory;
+    let shown = inventory.canonical(owner);
+    let agent = view.map_or(&[][..], |view| &view.state.labels);
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for (range, labels) in inventory.intervals(owner, window.start()..window.end(), agent) {
+        let chassis = if owner.kind == OwnerKind::Chassis { Some(owner) } else { inventory.chassis_at(shown, range.start) };
+        let name = &*shown.name;
+        let info = HostInfo { cluster: &shown.cluster, name, chassis: chassis.map(|c| &*c.name), labels: &labels };
+        // The labels in force where a slot begins hold for all of it.
+        let from = first_slot(range.start).max(stretches.last().map_or(window.first(), |before| before.until));
+        let until = first_slot(range.end).min(window.until());
+        if from < until {
+            stretches.push(Stretch { from, until, host: rollup.host(&info) });
+        }
+    }
+    stretches
+}
+
+/// The first slot that begins at `at` or after it.
+fn first_slot(at: Utc) -> Slot {
+    let slot = at.slot();
+    if slot.start() == at { slot } else { slot.next() }
+}
+
+/// Adds one part's owners.
+fn add_part<'a>(
+    store: &dyn Store,
+    window: Window,
+    units: &mut [Unit<'a>],
+    rollup: &mut Rollup<'_>,
+) -> Result<(), LinesError> {
+    // A chassis may lie in another part than its host, so it is read beforehand: it has an account or two.
+    let chassis = by_owner(units, |unit| unit.chassis());
+    read(store, window, &chassis, |index, entry_version, block| units[index].take_chassis(entry_version, &block))?;
+    let own = by_owner(units, |unit| unit.view());
+    let mut hour = i32::MIN;
+    let mut failed = None;
+    read(store, window, &own, |index, entry_version, block| {
+        if block.hour > hour {
+            hour = block.hour;
+            let before = Slot(hour * 4);
+            failed = failed.take().or_else(|| units.iter_mut().try_for_each(|unit| unit.bill_until(before, rollup)).err());
+        }
+        units[index].take(entry_version, &block);
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    units.iter_mut().try_for_each(|unit| unit.finish(rollup))?;
+    Ok(())
+}
+
+/// Which unit each owner's postings belong to.
+fn by_owner<'a>(units: &[Unit<'a>], of: impl Fn(&Unit<'a>) -> Option<&'a OwnerView>) -> HashMap<&'a Owner, usize> {
+    units.iter().enumerate().filter_map(|(index, unit)| Some((&of(unit)?.state.owner, index))).collect()
+}
+
+/// Reads the postings of these owners in the window: unit, version, hour.
+fn read(
+    store: &dyn Store,
+    window: Window,
+    owners: &HashMap<&Owner, usize>,
+    mut each: impl FnMut(usize, u64, HourBlock),
+) -> Result<(), LinesError> {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let hours = window.first().hour().0..window.until().0.div_euclid(4) + i32::from(window.until().0.rem_euclid(4) > 0);
+    let query = HistoryQuery { owners: Some(owners.keys().map(|&owner| owner.clone()).collect()), hours };
+    let mut failed = None;
+    store.history(&query, &mut |entry: HistoryEntry| {
+        let Some(&index) = owners.get(&entry.owner) else { return };
+        match store::records::decode_hour(entry.hour, &entry.bytes) {
+            Ok(block) => each(index, entry.version, block),
+            Err(error) => failed = Some(error),
+        }
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}

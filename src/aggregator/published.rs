@@ -1,0 +1,96 @@
+//! What readers see: immutable snapshots of durable figures.
+//!
+//! Only the ledger actor publishes, and only what a commit has put on disk; a query never enters its
+//! mailbox. Owners are grouped by partition, so that a commit copies the maps it touched and shares
+//! the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use energy::OwnerState;
+use meter::{Owner, PARTS, Utc};
+
+/// Everything that is on disk, as of one commit.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When the last commit in it was made.
+    pub as_of: Utc,
+    /// The store's generation: counters may step back only where it changes.
+    pub generation: u64,
+    /// One part per partition, in their order.
+    pub parts: Vec<Arc<Part>>,
+}
+
+/// The owners of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// By owner.
+    pub owners: BTreeMap<Owner, Arc<OwnerView>>,
+}
+
+/// One owner's row as it is on disk.
+#[derive(Debug)]
+pub struct OwnerView {
+    /// The row.
+    pub state: Arc<OwnerState>,
+    /// Its version; postings of later versions do not belong to it yet.
+    pub version: u64,
+}
+
+/// The newest snapshot.
+#[derive(Debug)]
+pub struct Published(ArcSwap<Snapshot>);
+
+impl Snapshot {
+    /// A ledger without owners.
+    #[must_use]
+    pub fn empty(generation: u64, as_of: Utc) -> Self {
+        Self { as_of, generation, parts: (0..PARTS).map(|_| Arc::default()).collect() }
+    }
+
+    /// One owner.
+    #[must_use]
+    pub fn owner(&self, owner: &Owner) -> Option<&Arc<OwnerView>> {
+        self.parts.get(usize::from(owner.part()))?.owners.get(owner)
+    }
+
+    /// All owners, by partition and name.
+    pub fn owners(&self) -> impl Iterator<Item = &Arc<OwnerView>> {
+        self.parts.iter().flat_map(|part| part.owners.values())
+    }
+
+    /// Puts an owner's row in place of the one before.
+    pub fn put(&mut self, state: Arc<OwnerState>, version: u64) {
+        let owner = state.owner.clone();
+        if let Some(part) = self.parts.get_mut(usize::from(owner.part())) {
+            Arc::make_mut(part).owners.insert(owner, Arc::new(OwnerView { state, version }));
+        }
+    }
+
+    /// Takes an owner out, if the store no longer has it.
+    pub fn remove(&mut self, owner: &Owner) {
+        if let Some(part) = self.parts.get_mut(usize::from(owner.part())) {
+            Arc::make_mut(part).owners.remove(owner);
+        }
+    }
+}
+
+impl Published {
+    /// Begins with `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The newest snapshot. It stays as it is for as long as it is held.
+    #[must_use]
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Publishes a snapshot; for the ledger actor, after a commit.
+    pub fn store(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}

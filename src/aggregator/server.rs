@@ -1,0 +1,326 @@
+//! The aggregator's life: build, spawn, serve, and tear down in the reverse order.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, Arbiter};
+use actix_web::dev::ServerHandle;
+use actix_web::{HttpServer, web};
+use cost::RateCard;
+use energy::Ledger;
+use meter::{PARTS, Utc};
+use store::{How, Opened, Store, records};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::AggregatorError;
+use crate::app::{App, Stats, wall_clock};
+use crate::door::LedgerDoor;
+use crate::health::Health;
+use crate::http;
+use crate::inventory::Inventory;
+use crate::inventory::read::inventory_file;
+use crate::ledger_actor::{Drain, LedgerActor, Links};
+use crate::published::{Published, Snapshot};
+use crate::recent::RecentPower;
+use crate::settings::Settings;
+use crate::shutdown::{self, DeathWatch};
+use crate::store_actor::{Export, Exporter, StoreActor};
+use crate::watched::Watched;
+
+/// Exports kept in the data directory.
+const EXPORTS_KEPT: usize = 3;
+/// What a shutdown may take, together less than 5 s: for requests under way…
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// …for the last commit…
+const DRAIN_MAX: Duration = Duration::from_millis(1500);
+/// …for the last export (one that is cut off leaves the one before it in place)…
+const EXPORT_MAX: Duration = Duration::from_millis(800);
+/// …and for the threads of the actors to end.
+const JOIN_MAX: Duration = Duration::from_millis(200);
+
+/// What an aggregator is built from. [`start`] fills it in; tests bring their own store and clock.
+pub struct Parts {
+    /// The configuration.
+    pub settings: Settings,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// How exports are written, for stores that need them.
+    pub exporter: Option<Exporter>,
+    /// The clock.
+    pub now: fn() -> Utc,
+    /// What happens if an actor dies.
+    pub on_death: fn(&'static str),
+}
+
+/// An aggregator that serves. Dropping it abandons it; [`Running::stop`] ends it in good order.
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What its requests share.
+    pub app: web::Data<App>,
+    server: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+    followers: Vec<JoinHandle<()>>,
+    actors: Actors,
+}
+
+struct Actors {
+    ledger: Addr<LedgerActor>,
+    store: Addr<StoreActor>,
+    arbiters: Vec<Arbiter>,
+}
+
+/// Serves until SIGTERM or SIGINT; prints one line on stdout once it is ready.
+///
+/// # Errors
+/// [`AggregatorError`] if it cannot start.
+pub async fn run(settings: Settings) -> Result<(), AggregatorError> {
+    let running = start(settings).await?;
+    announce(running.addr)?;
+    let signal = shutdown::signalled().await.map_err(AggregatorError::Signals)?;
+    tracing::info!("{signal}: shutting down");
+    running.stop().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "scripts wait for this line")]
+fn announce(addr: SocketAddr) -> Result<(), AggregatorError> {
+    println!("listening on http://{addr}");
+    std::io::Write::flush(&mut std::io::stdout()).map_err(AggregatorError::Signals)
+}
+
+/// Starts an aggregator on the embedded store, inside a running actix `System`.
+///
+/// # Errors
+/// [`AggregatorError`] if the settings, the store or the files cannot be used or the address is taken.
+pub async fn start(settings: Settings) -> Result<Running, AggregatorError> {
+    // Before the store is touched: a bad address must not cost a restore.
+    settings.addresses()?;
+    let data = settings.data_dir();
+    let exports = data.join("exports");
+    let now_ms = u64::try_from(wall_clock().0 / 1_000_000).unwrap_or(0);
+    let opened = store::open_or_restore(&data, &exports, now_ms)?;
+    tell(&opened, &data);
+    let exporter = move |store: &dyn Store| store::export_to(store, &exports, EXPORTS_KEPT).map(drop);
+    start_on(Parts {
+        settings,
+        store: Arc::new(opened.store),
+        exporter: Some(Box::new(exporter)),
+        now: wall_clock,
+        on_death: shutdown::exit,
+    })
+}
+
+fn tell(opened: &Opened, data: &Path) {
+    let data = data.display();
+    match &opened.how {
+        How::Fresh => tracing::info!("a new ledger in {data}"),
+        How::Existing => tracing::info!("the ledger in {data}"),
+        How::Restored { from, quarantined, why } => {
+            for why in why {
+                tracing::warn!("{why}");
+            }
+            if let Some(aside) = quarantined {
+                tracing::warn!("the damaged database was set aside as {}", aside.display());
+            }
+            match from {
+                Some(export) => tracing::warn!("restored from {}; agents send what is newer", export.display()),
+                None => tracing::warn!("no good export was found: the ledger begins empty; agents send what they keep"),
+            }
+        }
+    }
+}
+
+/// Starts an aggregator from its parts, inside a running actix `System`.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
+    let (ledger, snapshot) = load(&*parts.store, &parts.settings, (parts.now)())?;
+    let inventory = Arc::new(follow_inventory(&parts.settings)?);
+    let rates = Arc::new(follow_rates(&parts.settings)?);
+    let listener = listen(&parts.settings)?;
+    let addr = listener.local_addr().map_err(|source| AggregatorError::Listen { source })?;
+
+    let shared = Shared {
+        published: Arc::new(Published::new(snapshot)),
+        stats: Arc::default(),
+        health: Arc::default(),
+        recent: Arc::new(RecentPower::new(parts.settings.recent.hosts)),
+    };
+    let (store, settings, now) = (Arc::clone(&parts.store), parts.settings.clone(), parts.now);
+    let actors = spawn(ledger, parts, &shared);
+    let app = web::Data::new(App {
+        identity: store.identity(),
+        ledger: LedgerDoor::new(settings.limits.in_flight_bytes, actors.ledger.clone().recipient()),
+        published: shared.published,
+        stats: shared.stats,
+        health: shared.health,
+        recent: shared.recent,
+        store,
+        settings,
+        now,
+        inventory: Arc::clone(&inventory),
+        rates: Arc::clone(&rates),
+    });
+    let followers = vec![actix_rt::spawn(inventory.follow()), actix_rt::spawn(rates.follow())];
+    let (server, serving) = serve(listener, app.clone())?;
+    Ok(Running { addr, app, server, serving, followers, actors })
+}
+
+/// Every row of the store, into the ledger and the first snapshot.
+fn load(store: &dyn Store, settings: &Settings, now: Utc) -> Result<(Ledger, Snapshot), AggregatorError> {
+    let start = Instant::now();
+    let mut ledger = Ledger::new(settings.policy());
+    let mut snapshot = Snapshot::empty(store.identity().generation, now);
+    let mut broken = None;
+    let (mut owners, mut accounts) = (0_usize, 0_usize);
+    store.scan(0..PARTS, &mut |row| match records::decode_row(&row.owner, &row.bytes) {
+        Ok(state) => {
+            owners += 1;
+            accounts += state.keys.len();
+            snapshot.put(Arc::new(state.clone()), row.version);
+            ledger.insert(state, row.version);
+        }
+        Err(why) => broken = Some(AggregatorError::Row { owner: row.owner.to_string(), why }),
+    })?;
+    // A row that cannot be read is not an owner without energy.
+    if let Some(broken) = broken {
+        return Err(broken);
+    }
+    tracing::info!("{owners} owners with {accounts} accounts loaded in {:.1} s", start.elapsed().as_secs_f64());
+    Ok((ledger, snapshot))
+}
+
+fn follow_inventory(settings: &Settings) -> Result<Watched<Inventory>, AggregatorError> {
+    match settings.files.inventory.as_str() {
+        "" => Ok(Watched::fixed(Inventory::default())),
+        path => Watched::open(path, |path: &Path| inventory_file(path).map_err(|error| error.to_string()))
+            .map_err(AggregatorError::Configuration),
+    }
+}
+
+fn follow_rates(settings: &Settings) -> Result<Watched<RateCard>, AggregatorError> {
+    let read = |path: &Path| {
+        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+        RateCard::parse(&text).map_err(|error| told(&error))
+    };
+    match settings.files.rates.as_str() {
+        "" => Ok(Watched::fixed(RateCard::default())),
+        path => Watched::open(path, read).map_err(AggregatorError::Configuration),
+    }
+}
+
+fn listen(settings: &Settings) -> Result<TcpListener, AggregatorError> {
+    let addresses = settings.addresses()?;
+    let listener = TcpListener::bind(&*addresses).map_err(|source| AggregatorError::Listen { source })?;
+    listener.set_nonblocking(true).map_err(|source| AggregatorError::Listen { source })?;
+    Ok(listener)
+}
+
+/// What actors and requests share.
+struct Shared {
+    published: Arc<Published>,
+    stats: Arc<Stats>,
+    health: Arc<Health>,
+    recent: Arc<RecentPower>,
+}
+
+/// The two actors, each on a thread of its own.
+fn spawn(ledger: Ledger, parts: Parts, shared: &Shared) -> Actors {
+    let arbiters = vec![Arbiter::new(), Arbiter::new()];
+    let watch = |actor| DeathWatch { actor, health: Arc::clone(&shared.health), on_death: parts.on_death };
+    let store = StoreActor {
+        exported: Some(parts.store.commit_number()).filter(|number| *number == 0),
+        store: parts.store,
+        stats: Arc::clone(&shared.stats),
+        exporter: parts.exporter,
+        export_every: Duration::from_secs(parts.settings.store.export_every_s),
+        watch: watch("store"),
+    };
+    let store = StoreActor::start_in_arbiter(&arbiters[0].handle(), |_| store);
+    let links = Links {
+        store: store.clone().recipient(),
+        reload: store.clone().recipient(),
+        published: Arc::clone(&shared.published),
+        recent: Arc::clone(&shared.recent),
+        stats: Arc::clone(&shared.stats),
+        health: Arc::clone(&shared.health),
+        now: parts.now,
+        watch: watch("ledger"),
+    };
+    let mailbox = LedgerDoor::mailbox(parts.settings.limits.in_flight_bytes);
+    let actor = LedgerActor::new(ledger, links, mailbox);
+    let ledger = LedgerActor::start_in_arbiter(&arbiters[1].handle(), |_| actor);
+    Actors { ledger, store, arbiters }
+}
+
+type Serving = (ServerHandle, JoinHandle<std::io::Result<()>>);
+
+fn serve(listener: TcpListener, app: web::Data<App>) -> Result<Serving, AggregatorError> {
+    let limits = app.settings.limits.clone();
+    let workers = match app.settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let factory =
+        move || actix_web::App::new().app_data(app.clone()).wrap(http::problem::handlers()).configure(http::configure);
+    let server = HttpServer::new(factory)
+        .workers(workers)
+        .max_connections(limits.connections)
+        .keep_alive(Duration::from_secs(limits.keep_alive_s))
+        .client_request_timeout(Duration::from_secs(limits.body_deadline_s))
+        .shutdown_timeout(CLOSE_MAX.as_secs())
+        // Its own handling of SIGTERM stops the actors before they have drained.
+        .disable_signals()
+        .listen(listener)
+        .map_err(|source| AggregatorError::Listen { source })?
+        .run();
+    Ok((server.handle(), actix_rt::spawn(server)))
+}
+
+impl Running {
+    /// Stops accepting, commits what was applied, exports, and ends; within 5 s even if clients keep
+    /// their connections open.
+    pub async fn stop(mut self) {
+        for follower in self.followers.drain(..) {
+            follower.abort();
+        }
+        // Idle connections are cut at the end of the time for requests under way.
+        if tokio::time::timeout(CLOSE_MAX + Duration::from_millis(300), self.server.stop(true)).await.is_err() {
+            drop(self.server.stop(false));
+        }
+        self.serving.abort();
+
+        let (done, drained) = oneshot::channel();
+        let sent = self.actors.ledger.try_send(Drain { done });
+        if sent.is_err() || !matches!(tokio::time::timeout(DRAIN_MAX, drained).await, Ok(Ok(()))) {
+            tracing::error!("the last commit did not end in time; agents send it again");
+        }
+        self.app.health.drain();
+        if tokio::time::timeout(EXPORT_MAX, self.actors.store.send(Export)).await.is_err() {
+            tracing::warn!("the last export did not end in time; the one before it stays");
+        }
+        // The store is closed when its thread has ended.
+        let arbiters = std::mem::take(&mut self.actors.arbiters);
+        let ended = web::block(move || {
+            for arbiter in arbiters {
+                arbiter.stop();
+                let _ = arbiter.join();
+            }
+        });
+        let _ = tokio::time::timeout(JOIN_MAX, ended).await;
+        tracing::info!("stopped");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The actors end with whoever holds this: that is no death.
+        self.app.health.drain();
+    }
+}

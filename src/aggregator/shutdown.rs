@@ -1,0 +1,51 @@
+//! How the process ends: on a signal in good order, on a dead actor at once.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::health::Health;
+
+/// The exit code of an internal fault.
+pub const INTERNAL_FAULT: i32 = 70;
+
+/// Returns when the process is asked to end (SIGTERM or SIGINT), with the signal's name.
+///
+/// # Errors
+/// If the signals cannot be watched.
+pub async fn signalled() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+/// Ends the process with code 70 if the actor that holds it dies while the server lives.
+///
+/// A panic closes an actor's mailbox for good and leaves everything else running: a server that
+/// answers and books nothing. The service manager restarts us, the agents send again what was not
+/// acknowledged.
+pub struct DeathWatch {
+    /// Whose death it watches.
+    pub actor: &'static str,
+    /// Tells a shutdown from a death.
+    pub health: Arc<Health>,
+    /// What to do; [`exit`] outside tests.
+    pub on_death: fn(&'static str),
+}
+
+impl Drop for DeathWatch {
+    fn drop(&mut self) {
+        if !self.health.is_draining() {
+            (self.on_death)(self.actor);
+        }
+    }
+}
+
+/// Ends the process with [`INTERNAL_FAULT`].
+pub fn exit(actor: &'static str) {
+    tracing::error!("the {actor} actor died; stopping, so that a service manager starts afresh");
+    std::process::exit(INTERNAL_FAULT);
+}

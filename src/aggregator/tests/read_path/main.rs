@@ -1,0 +1,9 @@
+//! The read path: inventory, rollup, lists, metrics and page, from hand-made rows.
+
+mod fleet;
+mod inventory;
+mod lists;
+mod metrics;
+mod page;
+mod rollup;
+mod served;

@@ -1,0 +1,122 @@
+//! `wattledger`: reads the command line and hands over.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage or configuration, 70 internal fault. Data goes to stdout,
+//! logs to stderr.
+
+mod demo;
+mod demo_fleet;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aggregator::{AggregatorError, Flags, Settings};
+use clap::{Args, Parser, Subcommand};
+use console::{ConsoleError, ReportArgs};
+use demo::{DemoArgs, DemoError};
+use tracing_subscriber::EnvFilter;
+
+/// The energy ledger of a GPU and HPC fleet: each joule counted once, and priced.
+#[derive(Parser)]
+#[command(name = "wattledger", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show everything at work: an aggregator, this machine's sensors and a simulated fleet.
+    Demo(DemoArgs),
+    /// Run the aggregator: takes readings, keeps the ledger, answers questions.
+    Serve(ServeArgs),
+    /// Print a fleet cost report from a running aggregator.
+    Report(ReportArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Configuration file (TOML); see configs/aggregator.toml for every key.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 picks a free one [default: 127.0.0.1:9810]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where the ledger is kept [default: the user's state directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Serve other machines without tokens: whoever reaches the address may read and write the ledger.
+    #[arg(long)]
+    insecure: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // In the demo a person reads what it says itself.
+    log(if matches!(cli.command, Command::Demo(_)) { "warn" } else { "info,actix_server=warn" });
+    match std::panic::catch_unwind(|| actix_rt::System::new().block_on(dispatch(cli.command))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(Failure { code, told })) => {
+            tell(&told);
+            ExitCode::from(code)
+        }
+        // The panic was told where it happened.
+        Err(_) => ExitCode::from(70),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => Ok(demo::demo(&args).await?),
+        Command::Serve(args) => serve(&args).await,
+        Command::Report(args) => Ok(console::report(&args).await?),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "what a person reads last is no log line")]
+fn tell(told: &str) {
+    eprintln!("wattledger: {told}");
+}
+
+/// Logs to stderr; `WATTLEDGER_LOG` says how much (`debug`, `aggregator=trace`).
+fn log(usual: &str) {
+    let filter = EnvFilter::try_from_env("WATTLEDGER_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+/// Why a command failed, and the exit code that says so.
+struct Failure {
+    code: u8,
+    told: String,
+}
+
+impl From<AggregatorError> for Failure {
+    fn from(error: AggregatorError) -> Self {
+        Self { code: if error.is_configuration() { 2 } else { 1 }, told: error.to_string() }
+    }
+}
+
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        Self { code: error.exit_code(), told: error.to_string() }
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Aggregator(error) => error.into(),
+            DemoError::Report(error) => error.into(),
+            error => Self { code: 1, told: error.to_string() },
+        }
+    }
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let flags = Flags { listen: args.listen.clone(), data_dir: args.data_dir.clone(), insecure: args.insecure };
+    let settings = Settings::load(args.config.as_deref(), environment, &flags).map_err(AggregatorError::from)?;
+    Ok(aggregator::run(settings).await?)
+}

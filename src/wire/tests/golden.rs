@@ -1,0 +1,185 @@
+//! The bytes of version 1 are frozen: agents two versions apart, spools and stored digests depend
+//! on them. The constants come from a separate program (Python, with its own LEB128, bincode and
+//! the `blake3` package), not from this crate.
+#![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
+
+use meter::{
+    AccountKey, Clock, Context, DeviceDecl, Labels, Microjoules, Milliwatts, Owner, Position, Record, Refusal, Sample,
+    Scope,
+};
+use wire::{Answer, Append, AppendAnswer, Hello, Post, RefusedCount, SentAt, WireError};
+
+const CONTEXT: &str = "0101000102030405060708090a0b0c0d0e0f090203054750552d318094ebdc03e0dc2a000901097061636b6167652d30000001d284d7c7d00707";
+const CONTEXT_ID: u64 = 0x1d5f_f89f_af57_9290;
+const RECORDS: [&str; 3] = [
+    "01909257af9ff85f1de807020001d496190102c096b102",
+    "01909257af9ff85f1db817020001f095190102c0a8a504",
+    "01909257af9ff85f1d88270200040201030107",
+];
+const DIGESTS: [&str; 3] =
+    ["be9b5d38ecdbd00e1e1e136eaa8584df", "b15b4dc7130b4537bb6978e16cbb887a", "b0543ced1c51d2daa4924de34eebf92a"];
+const POST: &str = "0101000102030405060708090a0b0c0d0e0ffcc82c0100fd000094f77c85c73101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+0764656661756c7400076e6f64652d31370101bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb01047465616d036e6c7016776174746c65646765722d6167\
+656e742f302e312e30013a0101000102030405060708090a0b0c0d0e0f090203054750552d318094ebdc03e0dc2a000901097061636b6167652d30\
+000001d284d7c7d00707fb2c01cccccccccccccccccccccccccccccccc003101909257af9ff85f1d0103010200010100010202a8ad3280ade20400\
+02c701ff887a0102000104000103000202f1f4b20c";
+const ANSWER: &str = "01ddddddddddddddddddddddddddddddddfd00e86794a10100000400fb2f01eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee05000103\
+054750552d310201010711111111111111111111111111111111020314686f73742d626f756e642d656c73657768657265236e6f64652d31372069\
+7320626f756e6420746f20616e6f74686572206d616368696e65";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+}
+
+fn boot() -> [u8; 16] {
+    std::array::from_fn(|place| place as u8)
+}
+
+fn context() -> Context {
+    let device = |scope, name, period_ns, limit, modulus: Option<u64>, epoch| DeviceDecl {
+        key: AccountKey::new(scope, name).expect("a good name"),
+        period_ns,
+        limit: Milliwatts(limit),
+        modulus: modulus.map(Microjoules),
+        epoch,
+    };
+    Context {
+        clock: Clock::Boot(boot()),
+        wall_offset_ns: -5,
+        devices: vec![
+            device(Scope::Gpu, "GPU-1", 1_000_000_000, 700_000, None, 9),
+            device(Scope::Cpu, "package-0", 0, 0, Some(262_143_328_850), 7),
+        ],
+    }
+}
+
+fn records() -> Vec<Record> {
+    let record = |at, samples| Record { context: CONTEXT_ID, at, samples };
+    let power = |mw| Sample { power: Some(Milliwatts(mw)), ..Sample::default() };
+    let counter = |uj| Sample { device: 1, counter: Some(Microjoules(uj)), ..Sample::default() };
+    vec![
+        record(1000, vec![power(412_500), counter(5_000_000)]),
+        record(3000, vec![power(412_400), counter(9_000_000)]),
+        record(
+            5000,
+            vec![
+                Sample { refused: Some(Refusal::Sentinel), ..Sample::default() },
+                Sample { power: Some(Milliwatts(1)), ..counter(7) },
+            ],
+        ),
+    ]
+}
+
+fn post() -> Post {
+    Post {
+        sent: Some(SentAt { boot: boot(), boot_ns: 77_000, wall_ns: 1_793_491_200_000_000_000 }),
+        appends: vec![Append {
+            stream: [0xaa; 16],
+            owner: Owner::host("node-17").expect("a good name"),
+            hello: Some(Hello {
+                fingerprint: Some([0xbb; 16]),
+                labels: Labels::from([("team".into(), "nlp".into())]),
+                agent: "wattledger-agent/0.1.0".into(),
+                contexts: vec![context()],
+            }),
+            base: Position { seq: 300, digest: [0xcc; 16] },
+            import: false,
+            records: records(),
+        }],
+    }
+}
+
+fn answer() -> Answer {
+    let refused = RefusedCount { scope: Scope::Gpu, device: "GPU-1".into(), reason: Refusal::Sentinel, count: 1 };
+    Answer {
+        ledger: [0xdd; 16],
+        generation: 1_793_491_200_000,
+        answers: vec![
+            AppendAnswer::Durable {
+                at: Position { seq: 303, digest: [0xee; 16] },
+                booked: 5,
+                fenced: 0,
+                refused: vec![refused],
+            },
+            AppendAnswer::Stands(Position { seq: 7, digest: [0x11; 16] }),
+            AppendAnswer::SayHello,
+            AppendAnswer::Rejected {
+                code: "host-bound-elsewhere".into(),
+                detail: "node-17 is bound to another machine".into(),
+            },
+        ],
+    }
+}
+
+#[test]
+fn a_record_worked_out_by_hand() {
+    // version 01 · context 0x0102030405060708, low byte first · at 1000 = 7·128 + 104: e8 07 ·
+    // one sample · device 0 · tag 1, power only · 412500 mW = 25·128² + 22·128 + 84: d4 96 19.
+    let record = Record {
+        context: 0x0102_0304_0506_0708,
+        at: 1000,
+        samples: vec![Sample { power: Some(Milliwatts(412_500)), ..Sample::default() }],
+    };
+    assert_eq!(hex(&wire::encode_record(&record)), "010807060504030201e807010001d49619");
+}
+
+#[test]
+fn canonical_records_and_their_digests_are_frozen() {
+    let mut digest = [0; 16];
+    for ((record, expected), link) in records().iter().zip(RECORDS).zip(DIGESTS) {
+        assert_eq!(hex(&wire::encode_record(record)), expected);
+        assert_eq!(wire::decode_record(&bytes(expected)).as_ref(), Ok(record));
+        digest = wire::chain(&digest, &bytes(expected));
+        assert_eq!(hex(&digest), link);
+    }
+    assert_eq!(wire::advance(Position::default(), &records()), Position { seq: 3, digest });
+}
+
+#[test]
+fn canonical_contexts_and_their_ids_are_frozen() {
+    assert_eq!(hex(&wire::encode_context(&context())), CONTEXT);
+    assert_eq!(wire::decode_context(&bytes(CONTEXT)), Ok(context()));
+    assert_eq!(wire::context_id(&context()), CONTEXT_ID);
+}
+
+#[test]
+fn posts_are_frozen() {
+    assert_eq!(hex(&wire::encode_post(&post()).expect("a good post")), POST);
+    assert_eq!(wire::decode_post(&bytes(POST)), Ok(post()));
+}
+
+#[test]
+fn answers_are_frozen() {
+    assert_eq!(hex(&wire::encode_answer(&answer()).expect("a good answer")), ANSWER);
+    assert_eq!(wire::decode_answer(&bytes(ANSWER)), Ok(answer()));
+}
+
+#[test]
+fn another_version_is_named() {
+    let mut foreign = bytes(POST);
+    foreign[0] = 255;
+    assert_eq!(wire::decode_post(&foreign), Err(WireError::Version(255)));
+    assert_eq!(wire::decode_answer(&[2]), Err(WireError::Version(2)));
+    assert_eq!(wire::decode_record(&[9, 0]), Err(WireError::Version(9)));
+    assert!(WireError::Version(255).to_string().contains("wire version 255"));
+}
+
+#[test]
+fn names_in_a_post_are_checked() {
+    let position = POST.find("6e6f64652d3137").expect("node-17") / 2;
+    let mut hostile = bytes(POST);
+    hostile[position] = b'/';
+    assert!(matches!(wire::decode_post(&hostile), Err(WireError::Name(_))), "an owner's name");
+    let position = POST.find("4750552d31").expect("GPU-1") / 2;
+    let mut hostile = bytes(POST);
+    hostile[position] = b'"';
+    assert!(matches!(wire::decode_post(&hostile), Err(WireError::Name(_))), "a device's name");
+    let position = POST.find("7465616d").expect("team") / 2;
+    let mut hostile = bytes(POST);
+    hostile[position] = b'\n';
+    assert!(matches!(wire::decode_post(&hostile), Err(WireError::Malformed(_))), "a label's key");
+}

@@ -1,0 +1,59 @@
+//! What the stories are told with: an aggregator in its own directory, an agent's commands, HTTP as a
+//! stranger speaks it, and recorded readings.
+
+mod agent;
+mod batch;
+mod data;
+mod http;
+mod readings;
+mod rollup;
+mod server;
+
+pub(crate) use agent::{Killed, agent, output, spawn_replay, wattledger, within};
+pub(crate) use batch::{Writer, batch, power, stream};
+pub(crate) use data::{recorded, reference, samples};
+pub(crate) use http::{Answer, get, post, post_json, raw};
+pub(crate) use readings::{Point, Readings, joined, watts};
+pub(crate) use rollup::{Row, counter, refused, rollup, rows, series, slots_around};
+pub(crate) use server::{Home, Server};
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Waits until `done` gives something; fails, saying what was waited for, after `limit`.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = done() {
+            return found;
+        }
+        assert!(since.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Now, in Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis();
+    i64::try_from(now).expect("milliseconds of this age")
+}
+
+/// The beginning of a slot about `hours` ago, in Unix milliseconds.
+pub(crate) fn slot_ago_ms(hours: i64) -> i64 {
+    now_ms() / 900_000 * 900_000 - hours * 3_600_000
+}
+
+/// A loopback address that was free a moment ago, for what has to come back under the same one.
+pub(crate) fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+/// The path of a program of the system, or nothing and a visible line that says what is skipped.
+pub(crate) fn tool(name: &str, skipped: &str) -> Option<std::path::PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: {skipped}: there is no {name} (tests/run fetches it on Debian)");
+    }
+    found
+}

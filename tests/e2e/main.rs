@@ -1,0 +1,18 @@
+//! Stories told with the built programs, as their users run them: over loopback HTTP, on a data
+//! directory of their own, killed and started again.
+
+#![cfg(test)]
+
+mod cost;
+mod crash;
+mod demo;
+mod dropouts;
+mod harness;
+mod hostile;
+mod ingest;
+mod life;
+mod live;
+mod metrics;
+mod probe;
+mod published;
+mod rules;
