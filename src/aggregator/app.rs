@@ -8,6 +8,7 @@ use cost::RateCard;
 use meter::Utc;
 use store::{Identity, Store};
 
+use crate::billed::BilledCounters;
 use crate::door::LedgerDoor;
 use crate::health::Health;
 use crate::inventory::Inventory;
@@ -40,6 +41,8 @@ pub struct App {
     pub ledger: LedgerDoor,
     /// Whether the ledger books and persists.
     pub health: Arc<Health>,
+    /// The billed-energy counters.
+    pub billed: BilledCounters,
 }
 
 /// The wall clock.

@@ -7,6 +7,7 @@
 //! - **Around**: [`settings`], [`server`] (start and stop), [`shutdown`], [`health`].
 
 pub mod app;
+pub mod billed;
 pub mod door;
 pub mod health;
 pub mod http;

@@ -237,6 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_its_chassis_not_chassis_plus_gpu_and_old_figures_are_not_now() {
+        let now = seconds(1_793_491_200);
+        let body = format!(
+            r#"{{"stream":"s","seq":1,"host":"n","readings":[
+            {{"scope":"chassis","device":"wall","at_ms":{at},"watts":500}},
+            {{"scope":"gpu","device":"g","at_ms":{at},"watts":300}}]}}"#,
+            at = now.0 / 1_000_000
+        );
+        let mut ledger = energy::Ledger::new(energy::Policy::default());
+        let post = crate::http::ingest_json::decode(body.as_bytes()).expect("a post");
+        ledger.post(&post, now);
+        let recent = RecentPower::new(1);
+        recent.note(ledger.take_commit().iter().map(|dirty| &*dirty.state), now);
+        let owner = Owner::host("n").expect("a good name");
+        assert_eq!(recent.fleet_now(now), Some((Milliwatts(500_000), 1)));
+        assert_eq!(recent.now_host(&owner, now), Some((now, Milliwatts(500_000))));
+        assert_eq!(recent.host(&owner), Some(vec![(now, Some(Milliwatts(500_000)))]));
+        let later = Utc(now.0 + FRESH_NS + 1);
+        assert_eq!((recent.fleet_now(later), recent.now_host(&owner, later)), (None, None));
+    }
+
+    #[test]
     fn the_largest_power_is_not_taken_for_none() {
         let mut ring = Ring::new(10 * SECOND_NS, 4, 1);
         ring.put(seconds(0), Milliwatts(u64::MAX));

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::AggregatorError;
 use crate::app::{App, Stats, wall_clock};
+use crate::billed::BilledCounters;
 use crate::door::LedgerDoor;
 use crate::health::Health;
 use crate::http;
@@ -165,6 +166,7 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
         now,
         inventory: Arc::clone(&inventory),
         rates: Arc::clone(&rates),
+        billed: BilledCounters::default(),
     });
     let followers = vec![actix_rt::spawn(inventory.follow()), actix_rt::spawn(rates.follow())];
     let (server, serving) = serve(listener, app.clone())?;

@@ -44,7 +44,7 @@ impl Account {
         if edge.at > self.frontier.at {
             self.advance(edge, desk)
         } else if edge.at == self.frontier.at {
-            self.step(edge)
+            self.step(edge, desk)
         } else if edge.at < self.first.at {
             self.precede(edge, desk)
         } else {
@@ -77,12 +77,12 @@ impl Account {
     }
 
     /// Two readings at one instant are a step: the second begins the next piece, nothing is booked.
-    fn step(&mut self, edge: Edge) -> Applied {
+    fn step(&mut self, edge: Edge, desk: &Desk<'_>) -> Applied {
         let known = self.frontier;
         if (edge.power.is_none() || edge.power == known.power)
             && (edge.counter.is_none() || edge.counter == known.counter)
         {
-            return Applied::Fenced;
+            return self.fence(edge, desk);
         }
         self.frontier.power = edge.power.or(known.power);
         self.frontier.counter = edge.counter.or(known.counter);

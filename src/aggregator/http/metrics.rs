@@ -3,6 +3,7 @@
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
+use meter::{Energy, MICROJOULE};
 
 use super::problem::Problem;
 use super::read::off_thread;
@@ -47,6 +48,7 @@ pub async fn metrics(
             server(&app, format, &mut before);
             scrape.fleet(&mut before);
             cost(&app, &summaries, format, &mut before);
+            billed(&app, &scrape, &mut before);
         }
         Ok(scrape.chunks(before))
     })
@@ -93,6 +95,25 @@ fn server(app: &App, format: Format, out: &mut String) {
         } else {
             text::seconds(out, i64::try_from(value).unwrap_or(i64::MAX));
         }
+    }
+}
+
+/// What every host was billed in settled slots: the one counter that is safe to sum.
+fn billed(app: &App, scrape: &Scrape, out: &mut String) {
+    let billed = match app.billed.of(app) {
+        Ok(billed) => billed,
+        Err(problem) => return tracing::warn!("billed energy is left out of /metrics: {problem}"),
+    };
+    let family = Family {
+        name: "wattledger_billed_energy_joules_total",
+        kind: Kind::Counter,
+        help: "Energy billed to a host, overlaps removed, estimates included: safe to sum. Advances by settled slots.",
+    };
+    scrape.format.head(out, &family);
+    let generation = billed.generation(scrape.snapshot.generation);
+    for ((cluster, host), uj) in &billed.hosts {
+        text::series(out, family.name, [("cluster", &**cluster), ("host", host), ("gen", &generation)]);
+        text::joules(out, Energy(uj * MICROJOULE));
     }
 }
 

@@ -100,7 +100,7 @@ fn every_fault_is_told_with_its_line_and_column() {
         ("host\nn1\n\"n[1-3]\"\n", vec![(3, "host")]),
         ("host,valid_to\nn1,2026-10-05\nn1,2026-10-06\n", vec![(3, "host")]),
         ("host,valid_to,valid_from,retired\nn1,2026-10-05,,2026-11-01\nn1,,2026-10-05,2026-11-02\n", vec![(3, "retired")]),
-        ("host,alias_of\na,b\nb,c\nc,c\n", vec![(2, "alias_of"), (4, "alias_of")]),
+        ("host,alias_of\na,b\nb,c\nc,c\n", vec![(2, "alias_of"), (3, "alias_of"), (4, "alias_of")]),
         ("host,chassis,meter\nn1,,m1\n,c1,m1\n,,\n", vec![(2, "meter"), (3, "meter"), (4, "host")]),
         ("host,device\nn1,x\n", vec![(2, "device")]),
         ("host,te am\nn1,x\n", vec![(2, "te am")]),

@@ -1,7 +1,5 @@
 //! The JSON and CSV answers over HTTP.
 
-use std::sync::Arc;
-
 use aggregator::Settings;
 use meter::{Milliwatts, Owner, OwnerKind, Refusal, Scope, Slot, Utc};
 use serde_json::{Value, json};

@@ -118,7 +118,12 @@ fn a_file_sent_twice_under_different_streams_books_once() {
         assert_eq!((one.lifetime, one.covered_ns), (three.lifetime, three.covered_ns));
     }
     assert_eq!(once.open, thrice.open);
-    assert!(thrice.accounts[0].rare().expect("fenced").fenced > Energy::ZERO);
+    let fenced = thrice.accounts[0].rare().expect("fenced").fenced;
+    assert_eq!(
+        fenced,
+        once.accounts[0].lifetime.total() + once.accounts[0].lifetime.total(),
+        "all of both repetitions"
+    );
 }
 
 #[test]
