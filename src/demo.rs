@@ -16,7 +16,7 @@ use console::{ConsoleError, ReportArgs};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use meter::{SECOND_NS, Utc};
 
-use crate::demo_fleet::{DAYS, Fleet, HISTORY_STEP_NS, INVENTORY, LIVE_STEP, RATES};
+use crate::demo_fleet::{DAYS, Fleet, HISTORY_STEP_NS, LIVE_STEP, RATES};
 
 /// Every host has 11 accounts and a graph of its own on the page; more would only take longer to fill.
 const HOSTS_MAX: u16 = 500;
@@ -63,7 +63,8 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<(), DemoError> {
     let deadline = args.duration.map(|duration| Instant::now() + duration);
     // Removed when this function returns.
     let (_temporary, dir) = data_dir(args.data_dir.as_deref())?;
-    let aggregator = start_aggregator(args, &dir).await?;
+    let fleet = Fleet::new(args.hosts)?;
+    let aggregator = start_aggregator(args, &fleet, &dir).await?;
     let server = format!("http://{}", aggregator.addr);
     say(&format!("dashboard  {server}"));
     say(&format!(
@@ -72,7 +73,6 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<(), DemoError> {
     ));
     let own = start_own_agent(&server, &dir);
 
-    let fleet = Fleet::new(args.hosts)?;
     let mut feed = Feed::new(&SendSettings::to(&server), fleet.owners())?;
     let ended = tokio::select! {
         ended = play(&fleet, &mut feed, deadline) => ended,
@@ -100,14 +100,14 @@ fn data_dir(given: Option<&Path>) -> Result<(Option<tempfile::TempDir>, PathBuf)
     Ok((Some(temporary), dir))
 }
 
-async fn start_aggregator(args: &DemoArgs, dir: &Path) -> Result<Running, DemoError> {
+async fn start_aggregator(args: &DemoArgs, fleet: &Fleet, dir: &Path) -> Result<Running, DemoError> {
     let write = |name: &str, text: &str| {
         let path = dir.join(name);
         std::fs::write(&path, text).map_err(|error| DemoError::Files(path.clone(), error))?;
         Ok::<_, DemoError>(path.display().to_string())
     };
     let mut settings = Settings::default();
-    settings.files.inventory = write("inventory.csv", INVENTORY)?;
+    settings.files.inventory = write("inventory.csv", &fleet.inventory())?;
     settings.files.rates = write("rates.toml", RATES)?;
     settings.server.data_dir = dir.join("ledger").display().to_string();
     settings.server.listen = match &args.listen {

@@ -17,13 +17,6 @@ const LIVE_STEP_NS: u64 = 2_000_000_000;
 const SEED: u64 = 7;
 const GPUS: u8 = 8;
 
-/// What an operator knows of the fleet; teams and racks come from the agents.
-pub(crate) const INVENTORY: &str = "\
-host,site,simulated
-par-[001-500],par1,true
-sto-[001-500],sto1,true
-";
-
 /// Two sites with prices of their own. Made up, but of the size that such sites pay.
 pub(crate) const RATES: &str = r#"# Example prices of the demonstration.
 [[rate]]
@@ -49,6 +42,7 @@ pub(crate) struct Fleet {
 struct Host {
     model: SimulatedHost,
     owner: Owner,
+    site: &'static str,
     labels: Labels,
     minutely: Declared,
     live: Declared,
@@ -64,6 +58,13 @@ impl Fleet {
     /// How many hosts there are.
     pub(crate) fn len(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// What an operator knows of the fleet: sites, and that it is simulated. Teams and racks come from
+    /// the agents.
+    pub(crate) fn inventory(&self) -> String {
+        let row = |host: &Host| format!("{},{},true\n", host.owner.name, host.site);
+        ["host,site,simulated\n".to_owned()].into_iter().chain(self.hosts.iter().map(row)).collect()
     }
 
     /// Owners with the labels that their agents give; their order is their place in a feed.
@@ -104,8 +105,9 @@ impl Host {
         const TEAMS: [&str; 4] = ["nlp", "vision", "climate", "genomics"];
         // Two thirds in Paris, the rest in Stockholm, four hosts to a rack.
         let in_paris = u32::from(number) * 3 < u32::from(count) * 2;
-        let name = format!("{}-{:03}", if in_paris { "par" } else { "sto" }, number + 1);
-        let rack = format!("{}{:02}", if in_paris { "P" } else { "S" }, number / 4 + 1);
+        let (site, place, row) = if in_paris { ("par1", "par", 'P') } else { ("sto1", "sto", 'S') };
+        let name = format!("{place}-{:03}", number + 1);
+        let rack = format!("{row}{:02}", number / 4 + 1);
         let team = TEAMS[usize::from(number) * 7 / 3 % TEAMS.len()];
         let labels = [("team", team), ("rack", &*rack), ("simulated", "true")];
         let model = SimulatedHost::new(SEED, number.into(), GPUS)?;
@@ -114,6 +116,6 @@ impl Host {
         };
         let (minutely, live) = (declared(HISTORY_STEP_NS.unsigned_abs()), declared(LIVE_STEP_NS));
         let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Ok(Self { owner: Owner::host(&name)?, labels, minutely, live, model })
+        Ok(Self { owner: Owner::host(&name)?, site, labels, minutely, live, model })
     }
 }

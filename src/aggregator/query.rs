@@ -113,7 +113,8 @@ impl Zone {
     pub fn of(name: &str) -> Result<Self, CostError> {
         if name.is_empty() {
             let tz = TimeZone::system();
-            let name = tz.iana_name().unwrap_or("UTC").to_owned();
+            // Debian calls it Etc/UTC; everybody else, and every answer of ours, UTC.
+            let name = tz.iana_name().filter(|name| *name != "Etc/UTC").unwrap_or("UTC").to_owned();
             return Ok(Self { tz, name });
         }
         Ok(Self { tz: cost::zone(name)?, name: name.to_owned() })
