@@ -136,7 +136,8 @@ fn stretches(
     let agent = view.map_or(&[][..], |view| &view.state.labels);
     let mut stretches: Vec<Stretch> = Vec::new();
     for (range, labels) in inventory.intervals(owner, window.start()..window.end(), agent) {
-        let chassis = if owner.kind == OwnerKind::Chassis { Some(owner) } else { inventory.chassis_at(shown, range.start) };
+        let chassis =
+            if owner.kind == OwnerKind::Chassis { Some(owner) } else { inventory.chassis_at(shown, range.start) };
         let name = &*shown.name;
         let info = HostInfo { cluster: &shown.cluster, name, chassis: chassis.map(|c| &*c.name), labels: &labels };
         // The labels in force where a slot begins hold for all of it.
@@ -172,7 +173,8 @@ fn add_part<'a>(
         if block.hour > hour {
             hour = block.hour;
             let before = Slot(hour * 4);
-            failed = failed.take().or_else(|| units.iter_mut().try_for_each(|unit| unit.bill_until(before, rollup)).err());
+            failed =
+                failed.take().or_else(|| units.iter_mut().try_for_each(|unit| unit.bill_until(before, rollup)).err());
         }
         units[index].take(entry_version, &block);
     })?;

@@ -130,8 +130,11 @@ impl Tile {
 
 /// The cost of a row in words: never empty, because no price is not a price of nothing.
 pub(crate) fn cost_of(row: &Row) -> String {
-    let mut all: Vec<String> =
-        row.cost.iter().map(|cost| format!("{}\u{a0}{}", words::grouped(&cost.amount.to_string()), cost.currency)).collect();
+    let mut all: Vec<String> = row
+        .cost
+        .iter()
+        .map(|cost| format!("{}\u{a0}{}", words::grouped(&cost.amount.to_string()), cost.currency))
+        .collect();
     if row.unpriced_kwh > 0.0 || all.is_empty() {
         let energy = words::energy(row.unpriced_kwh);
         let unpriced = format!("{}\u{a0}{} unpriced", energy.number, energy.unit);
@@ -146,23 +149,32 @@ fn banners(app: &App, table: &hosts::Table) -> Vec<String> {
         let of = table.rows.len();
         banners.push(format!("Simulated or replayed data: {} of {of} hosts are not live machines.", table.simulated));
     }
-    let files = [("inventory", app.inventory.path(), app.inventory.failure()), ("rates", app.rates.path(), app.rates.failure())];
+    let files = [
+        ("inventory", app.inventory.path(), app.inventory.failure()),
+        ("rates", app.rates.path(), app.rates.failure()),
+    ];
     for (what, path, failure) in files {
         if let Some((path, why)) = path.zip(failure) {
             let path = path.display();
-            banners.push(format!("The {what} file {path} changed and cannot be used, so the one before stays in force. {why}"));
+            banners.push(format!(
+                "The {what} file {path} changed and cannot be used, so the one before stays in force. {why}"
+            ));
         }
     }
     let reasons = app.health.reasons();
     if !reasons.is_empty() {
-        banners.push(format!("Readings cannot be booked now: {}. Agents keep them and send them later.", reasons.join("; ")));
+        banners.push(format!(
+            "Readings cannot be booked now: {}. Agents keep them and send them later.",
+            reasons.join("; ")
+        ));
     }
     banners
 }
 
 fn hosts_line(counts: [usize; 5]) -> String {
     let words = HostState::ALL.into_iter().zip(counts).filter(|(state, count)| *count > 0 || *state == HostState::Live);
-    let words: Vec<String> = words.map(|(state, count)| format!("{count} {}", state.word().replace('_', " "))).collect();
+    let words: Vec<String> =
+        words.map(|(state, count)| format!("{count} {}", state.word().replace('_', " "))).collect();
     words.join(" · ")
 }
 

@@ -87,7 +87,8 @@ impl Params {
     pub fn one_of<'a>(&self, name: &str, words: &[&'a str]) -> Result<&'a str, Problem> {
         let Some(given) = self.get(name) else { return Ok(words.first().copied().unwrap_or("")) };
         words.iter().copied().find(|word| *word == given).ok_or_else(|| {
-            let detail = format!("{name}={:?} is none of {}", given.chars().take(80).collect::<String>(), words.join(", "));
+            let detail =
+                format!("{name}={:?} is none of {}", given.chars().take(80).collect::<String>(), words.join(", "));
             Problem::bad_request("bad-parameter", detail).with("parameter", json!(name)).with("known", json!(words))
         })
     }
@@ -96,7 +97,12 @@ impl Params {
     ///
     /// # Errors
     /// A 400 problem that names the limits.
-    pub fn number(&self, name: &str, default: usize, within: std::ops::RangeInclusive<usize>) -> Result<usize, Problem> {
+    pub fn number(
+        &self,
+        name: &str,
+        default: usize,
+        within: std::ops::RangeInclusive<usize>,
+    ) -> Result<usize, Problem> {
         let Some(given) = self.get(name) else { return Ok(default) };
         given.parse().ok().filter(|number| within.contains(number)).ok_or_else(|| {
             let detail = format!("{name} must be a whole number from {} to {}", within.start(), within.end());

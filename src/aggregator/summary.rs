@@ -57,7 +57,8 @@ impl Summaries {
 
 impl Summary {
     fn new(app: &App) -> Result<Self, Problem> {
-        let (snapshot, inventory, card, now) = (app.published.load(), app.inventory.load(), app.rates.load(), (app.now)());
+        let (snapshot, inventory, card, now) =
+            (app.published.load(), app.inventory.load(), app.rates.load(), (app.now)());
         let labels = label_keys(&snapshot, &inventory);
         let key = ["team", "site"].into_iter().find(|key| labels.contains(*key)).unwrap_or("host");
         let zone = Zone::of(&app.settings.server.timezone).map_err(|error| cost_problem(&error))?;

@@ -110,7 +110,8 @@ fn energies(
         let reversed = account.rare().map_or(Energy::ZERO, |rare| rare.reversed);
         if let Some(energy) = pick(account.lifetime[Quality::Estimated], account.lifetime.measured(), reversed) {
             let [cluster, host, kind] = owner_labels(view);
-            let labels = [cluster, host, kind, ("scope", key.scope.word()), ("device", &*key.device), ("gen", &generation)];
+            let labels =
+                [cluster, host, kind, ("scope", key.scope.word()), ("device", &*key.device), ("gen", &generation)];
             text::series(out, name, labels);
             text::joules(out, energy);
         }
@@ -149,7 +150,8 @@ fn all_smi(_: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
         if key.scope == Scope::Gpu {
             let number = index.to_string();
             index += 1;
-            let labels = [("host", &*state.owner.name), ("scope", "gpu"), ("gpu_index", &number), ("gpu_uuid", &*key.device)];
+            let labels =
+                [("host", &*state.owner.name), ("scope", "gpu"), ("gpu_index", &number), ("gpu_uuid", &*key.device)];
             text::series(out, name, labels);
             text::joules(out, measured);
         }

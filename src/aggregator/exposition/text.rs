@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn keys_that_collide_are_told_apart() {
-        let names = label_names(["team", "k8s.io/team", "k8s-io/team", "host", "k8s_io_team", "a.b"], &["cluster", "host"]);
+        let names =
+            label_names(["team", "k8s.io/team", "k8s-io/team", "host", "k8s_io_team", "a.b"], &["cluster", "host"]);
         let named: std::collections::BTreeMap<_, _> = names.iter().map(|(k, n)| (*k, n.as_str())).collect();
         assert_eq!(named["team"], "team");
         assert_eq!(named["host"], "label_host");

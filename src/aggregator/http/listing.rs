@@ -35,7 +35,8 @@ impl Page {
         let limit = params.number("limit", LIMIT, 1..=LIMIT_MAX)?;
         let after = params.get("cursor").map(|cursor| {
             decode(cursor).ok_or_else(|| {
-                Problem::bad_request("bad-cursor", "the cursor is none that was given here").with("parameter", json!("cursor"))
+                Problem::bad_request("bad-cursor", "the cursor is none that was given here")
+                    .with("parameter", json!("cursor"))
             })
         });
         Ok(Self { limit, after: after.transpose()? })

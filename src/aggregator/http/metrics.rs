@@ -72,10 +72,8 @@ fn server(app: &App, format: Format, out: &mut String) {
         kind: Kind::Gauge,
         help: "1 while a changed file cannot be used and what was in force before still is.",
     };
-    let files = [
-        (app.inventory.path(), app.inventory.failure().is_some()),
-        (app.rates.path(), app.rates.failure().is_some()),
-    ];
+    let files =
+        [(app.inventory.path(), app.inventory.failure().is_some()), (app.rates.path(), app.rates.failure().is_some())];
     if files.iter().any(|(path, _)| path.is_some()) {
         format.head(out, &failed);
     }
@@ -87,7 +85,8 @@ fn server(app: &App, format: Format, out: &mut String) {
     }
     for (name, help, value) in app.stats.counters() {
         // Prometheus wants seconds, the counter is in nanoseconds.
-        let in_seconds = if name == "wattledger_commit_nanoseconds_total" { "wattledger_commit_seconds_total" } else { name };
+        let in_seconds =
+            if name == "wattledger_commit_nanoseconds_total" { "wattledger_commit_seconds_total" } else { name };
         format.head(out, &Family { name: in_seconds, kind: Kind::Counter, help });
         text::series(out, in_seconds, []);
         if in_seconds == name {

@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::summary::Summaries;
 use super::{chassis, devices, hosts, metrics, page, report, rollup, top};
+use crate::summary::Summaries;
 
 /// Adds the routes.
 pub fn configure(routes: &mut web::ServiceConfig) {

@@ -50,11 +50,8 @@ pub fn inventory(file: &str, bytes: &[u8]) -> Result<Inventory, InventoryError> 
 /// The rows of a CSV file.
 fn csv_rows(text: &str) -> Rows {
     let mut rows = Rows::default();
-    let mut reader = csv::ReaderBuilder::new()
-        .comment(Some(b'#'))
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().comment(Some(b'#')).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
     let header = match reader.headers() {
         Ok(header) => header.clone(),
         Err(error) => {

@@ -106,10 +106,9 @@ impl Rows {
         let valid = self.time(line, cells, "valid_from").unwrap_or(ALWAYS.start)
             ..self.time(line, cells, "valid_to").unwrap_or(ALWAYS.end);
         let (in_service, retired) = (self.time(line, cells, "in_service"), self.time(line, cells, "retired"));
-        for (column, start, end) in [
-            ("valid_to", Some(valid.start), Some(valid.end)),
-            ("retired", in_service, retired.or(Some(ALWAYS.end))),
-        ] {
+        for (column, start, end) in
+            [("valid_to", Some(valid.start), Some(valid.end)), ("retired", in_service, retired.or(Some(ALWAYS.end)))]
+        {
             if start.zip(end).is_some_and(|(start, end)| start >= end) {
                 self.faults.push(Fault::new(line, column, "ends before it begins"));
             }
@@ -135,7 +134,11 @@ impl Rows {
             if !label_key_is_valid(key) || RESERVED.contains(&key) {
                 self.faults.push(Fault::new(line, key, "cannot be used as a label"));
             } else if !label_value_is_valid(value) {
-                self.faults.push(Fault::new(line, key, "the value is longer than 256 bytes or holds control characters"));
+                self.faults.push(Fault::new(
+                    line,
+                    key,
+                    "the value is longer than 256 bytes or holds control characters",
+                ));
             } else {
                 labels.insert(key.into(), value.into());
             }
@@ -201,9 +204,7 @@ fn instant(text: &str) -> Option<Utc> {
     let timestamp: Timestamp = match text.parse::<Timestamp>() {
         Ok(timestamp) => timestamp,
         // Only the plain form: jiff would also take 20261001, which is as likely a serial number.
-        Err(_) if text.len() == 10 => {
-            text.parse::<Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
-        }
+        Err(_) if text.len() == 10 => text.parse::<Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
         Err(_) => return None,
     };
     i64::try_from(timestamp.as_nanosecond()).ok().map(Utc)

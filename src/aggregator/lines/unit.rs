@@ -111,10 +111,8 @@ impl<'a> Unit<'a> {
         self.touched = vec![false; place.len()];
         self.shown_from = vec![None; place.len()];
         // A device that is billed when it is read is shown also while it is silent.
-        let lifetimes: Vec<Cell> = accounts
-            .iter()
-            .map(|account| Cell { energy: account.lifetime, covered_ns: account.covered_ns })
-            .collect();
+        let lifetimes: Vec<Cell> =
+            accounts.iter().map(|account| Cell { energy: account.lifetime, covered_ns: account.covered_ns }).collect();
         energy::bill(&self.keys, &lifetimes, &mut self.billed);
         for account in self.billed.lines.iter().filter_map(|line| line.account).map(usize::from) {
             let Some((&line, account)) = self.line_of.get(account).zip(accounts.get(account)) else { continue };
@@ -233,7 +231,8 @@ impl<'a> Unit<'a> {
         let expected_ns = self.expected.end.min(end).since(self.expected.start.max(sum.from.start()));
         let expects = |from: &Option<Utc>| expected_ns > 0 && from.is_some_and(|from| from < end);
         let is_told = self.touched.iter().zip(&self.shown_from).map(|(&touched, from)| touched || expects(from));
-        let lines: Vec<Line> = self.lines.iter().zip(is_told).filter(|(_, told)| *told).map(|(line, _)| *line).collect();
+        let lines: Vec<Line> =
+            self.lines.iter().zip(is_told).filter(|(_, told)| *told).map(|(line, _)| *line).collect();
         if !lines.is_empty() || expected_ns > 0 {
             let covered_ns = sum.covered_ns;
             rollup.add(&HostSlot { host, slot: sum.from, covered_ns, expected_ns, lines: &lines })?;

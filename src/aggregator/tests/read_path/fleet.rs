@@ -31,7 +31,13 @@ impl Fleet {
     }
 
     /// An owner whose accounts were first read at the start of `first` and last at the end of `last`.
-    pub(crate) fn owner(&mut self, owner: &Owner, accounts: &[(Scope, &str)], first: Slot, last: Slot) -> &mut OwnerState {
+    pub(crate) fn owner(
+        &mut self,
+        owner: &Owner,
+        accounts: &[(Scope, &str)],
+        first: Slot,
+        last: Slot,
+    ) -> &mut OwnerState {
         let mut state = OwnerState::new(owner.clone());
         let keys = accounts.iter().map(|(scope, device)| AccountKey::new(*scope, device).expect("a device"));
         state.keys = Arc::new(keys.collect());

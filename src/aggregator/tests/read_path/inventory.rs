@@ -42,7 +42,8 @@ fn a_pattern_stands_for_many_hosts() {
 
 #[test]
 fn labels_hold_from_their_first_day_up_to_their_last_exclusive() {
-    let inventory = read("host,valid_from,valid_to,team\nn1,,2026-10-05,a\nn1,2026-10-05,2026-11-01T12:00:00+01:00,b\n");
+    let inventory =
+        read("host,valid_from,valid_to,team\nn1,,2026-10-05,a\nn1,2026-10-05,2026-11-01T12:00:00+01:00,b\n");
     for (when, expected) in [
         ("1990-01-01T00:00:00Z", "a"),
         ("2026-10-04T23:59:59Z", "a"),
@@ -57,10 +58,16 @@ fn labels_hold_from_their_first_day_up_to_their_last_exclusive() {
 #[test]
 fn per_key_the_inventory_wins_over_the_agent() {
     let inventory = read("host,valid_from,team\nn1,2026-10-05,sure\n");
-    let agent = [since("2026-10-03T00:00:00Z", &[("team", "claimed"), ("rack", "r1")]), since("2026-10-06T00:00:00Z", &[("rack", "r2")])];
+    let agent = [
+        since("2026-10-03T00:00:00Z", &[("team", "claimed"), ("rack", "r1")]),
+        since("2026-10-06T00:00:00Z", &[("rack", "r2")]),
+    ];
     let labels = |when: &str| inventory.labels(&host("n1"), at(when), &agent);
     assert_eq!(labels("2026-10-01T00:00:00Z")["team"], "claimed", "the first labels hold from the beginning");
-    assert_eq!((labels("2026-10-05T00:00:00Z")["team"].as_str(), labels("2026-10-05T00:00:00Z")["rack"].as_str()), ("sure", "r1"));
+    assert_eq!(
+        (labels("2026-10-05T00:00:00Z")["team"].as_str(), labels("2026-10-05T00:00:00Z")["rack"].as_str()),
+        ("sure", "r1")
+    );
     assert_eq!(labels("2026-10-06T00:00:00Z")["rack"], "r2");
 
     // The intervals are what look-ups at single instants say, and they tile the range.
@@ -78,7 +85,8 @@ fn per_key_the_inventory_wins_over_the_agent() {
 
 #[test]
 fn topology_dates_and_aliases_are_read() {
-    let inventory = read("host,chassis,in_service,retired,alias_of\nn1,enc-1,2026-01-01,2026-12-31,\nold,,,,n1\n,enc-2,,,\n");
+    let inventory =
+        read("host,chassis,in_service,retired,alias_of\nn1,enc-1,2026-01-01,2026-12-31,\nold,,,,n1\n,enc-2,,,\n");
     let chassis = |name| Owner::new("default", OwnerKind::Chassis, name).expect("a name");
     assert_eq!(inventory.chassis_at(&host("n1"), at("2026-10-01T00:00:00Z")), Some(&chassis("enc-1")));
     assert_eq!(inventory.hosts_of(&chassis("enc-1")).expect("a host").iter().collect::<Vec<_>>(), [&host("n1")]);
@@ -94,19 +102,26 @@ fn every_fault_is_told_with_its_line_and_column() {
         ("team\nnlp\n", vec![(1, "")]),
         ("host,team,team\nn1,a,b\n", vec![(1, "team")]),
         ("host,team\nn1,a,b\nn2,ok\nn 3,x\n", vec![(2, ""), (4, "host")]),
-        ("host,valid_from\nn1,yesterday\nn2,20261001\nn3,2026-13-01\n", vec![(2, "valid_from"), (3, "valid_from"), (4, "valid_from")]),
+        (
+            "host,valid_from\nn1,yesterday\nn2,20261001\nn3,2026-13-01\n",
+            vec![(2, "valid_from"), (3, "valid_from"), (4, "valid_from")],
+        ),
         ("host,valid_from,valid_to\nn1,2026-10-02,2026-10-02\n", vec![(2, "valid_to")]),
         ("host,in_service,retired\nn1,2026-10-02,2026-10-01\n", vec![(2, "retired")]),
         ("host\nn1\n\"n[1-3]\"\n", vec![(3, "host")]),
         ("host,valid_to\nn1,2026-10-05\nn1,2026-10-06\n", vec![(3, "host")]),
-        ("host,valid_to,valid_from,retired\nn1,2026-10-05,,2026-11-01\nn1,,2026-10-05,2026-11-02\n", vec![(3, "retired")]),
+        (
+            "host,valid_to,valid_from,retired\nn1,2026-10-05,,2026-11-01\nn1,,2026-10-05,2026-11-02\n",
+            vec![(3, "retired")],
+        ),
         ("host,alias_of\na,b\nb,c\nc,c\n", vec![(2, "alias_of"), (3, "alias_of"), (4, "alias_of")]),
         ("host,chassis,meter\nn1,,m1\n,c1,m1\n,,\n", vec![(2, "meter"), (3, "meter"), (4, "host")]),
         ("host,device\nn1,x\n", vec![(2, "device")]),
         ("host,te am\nn1,x\n", vec![(2, "te am")]),
         ("host\nn[3-1]\nn[1-\n", vec![(2, "host"), (3, "host")]),
     ] {
-        let expected: Vec<(u64, String)> = expected.into_iter().map(|(line, column)| (line, column.to_owned())).collect();
+        let expected: Vec<(u64, String)> =
+            expected.into_iter().map(|(line, column)| (line, column.to_owned())).collect();
         assert_eq!(faults(text), expected, "{text}");
     }
 }
@@ -155,20 +170,25 @@ fn file_sd_is_an_inventory_too() {
     let owner = |cluster, name| Owner::new(cluster, OwnerKind::Host, name).expect("a name");
     for name in ["node-1", "node2", "node3"] {
         let labels = inventory.labels(&owner("c1", name), Utc(0), &[]);
-        assert_eq!(labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), [("team", "nlp")], "{name}");
+        assert_eq!(
+            labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(),
+            [("team", "nlp")],
+            "{name}"
+        );
     }
     assert!(inventory.entry(&owner("default", "node-9")).expect("an entry").retired.is_some());
 
-    assert_eq!(faults("[{\"targets\": [\"a\"]},\n {\"targets\": [\"b\", \"a b\"]},\n {\"targets\": 7}]"), [
-        (2, "host".to_owned()),
-        (3, String::new())
-    ]);
+    assert_eq!(
+        faults("[{\"targets\": [\"a\"]},\n {\"targets\": [\"b\", \"a b\"]},\n {\"targets\": 7}]"),
+        [(2, "host".to_owned()), (3, String::new())]
+    );
     assert_eq!(faults("[\n{\n"), [(3, String::new())]);
 }
 
 #[test]
 fn the_inventory_that_is_shipped_is_good() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/inventory.csv");
-    let inventory = aggregator::inventory::read::inventory_file(path.as_ref()).unwrap_or_else(|error| panic!("{error}"));
+    let inventory =
+        aggregator::inventory::read::inventory_file(path.as_ref()).unwrap_or_else(|error| panic!("{error}"));
     assert!(inventory.label_keys().contains("team"));
 }

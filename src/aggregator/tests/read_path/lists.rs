@@ -41,7 +41,10 @@ fn served() -> (Server, tempfile::TempDir) {
 
 fn names(answer: &Value) -> Vec<String> {
     let hosts = answer["hosts"].as_array().expect("hosts");
-    hosts.iter().map(|host| format!("{} {}", host["id"].as_str().expect("an id"), host["state"].as_str().expect("a state"))).collect()
+    hosts
+        .iter()
+        .map(|host| format!("{} {}", host["id"].as_str().expect("an id"), host["state"].as_str().expect("a state")))
+        .collect()
 }
 
 #[test]
@@ -50,7 +53,13 @@ fn hosts_are_listed_with_their_states() {
     let answer = server.json("/api/v1/hosts");
     assert_eq!(
         names(&answer),
-        ["default/node-1 live", "default/node-2 retired", "default/node-3 silent", "default/node-8 never_seen", "east/node-1 live"]
+        [
+            "default/node-1 live",
+            "default/node-2 retired",
+            "default/node-3 silent",
+            "default/node-8 never_seen",
+            "east/node-1 live"
+        ]
     );
     let one = &answer["hosts"][0];
     assert_eq!(one["watts"], json!(1234.5), "the outer meter's watts, not the sum with what is inside");
@@ -60,7 +69,10 @@ fn hosts_are_listed_with_their_states() {
     assert_eq!(answer["hosts"][1]["labels"], json!({"team": "cv"}), "the inventory's label");
     assert_eq!(answer["hosts"][3]["watts"], Value::Null, "missing is not zero");
     assert_eq!(names(&server.json("/api/v1/hosts?state=silent")), ["default/node-3 silent"]);
-    assert_eq!(names(&server.json("/api/v1/hosts?where=team=cv|spare")), ["default/node-2 retired", "default/node-8 never_seen"]);
+    assert_eq!(
+        names(&server.json("/api/v1/hosts?where=team=cv|spare")),
+        ["default/node-2 retired", "default/node-8 never_seen"]
+    );
     assert_eq!(server.json("/api/v1/chassis")["chassis"][0]["id"], "default/enc-1");
 }
 
@@ -81,7 +93,10 @@ fn devices_show_coverage_per_account() {
     let (server, _folder) = served();
     let device = &server.json("/api/v1/devices/default/host/node-1/gpu:b")["device"];
     assert_eq!((&device["covered_seconds"], &device["uncovered_seconds"]), (&json!(450.0), &json!(1350.0)));
-    assert_eq!((&device["owner"], &device["scope"], &device["lifetime"]["uj"]), (&json!("node-1"), &json!("gpu"), &json!("200000000000")));
+    assert_eq!(
+        (&device["owner"], &device["scope"], &device["lifetime"]["uj"]),
+        (&json!("node-1"), &json!("gpu"), &json!("200000000000"))
+    );
     assert_eq!(server.problem("/api/v1/devices/b").1, "ambiguous-id");
     let listed = server.json("/api/v1/devices?where=scope=gpu,host=node-3");
     assert_eq!(listed["devices"].as_array().map(Vec::len), Some(2));

@@ -30,7 +30,8 @@ fn small() -> Fleet {
     let state = fleet.state(&one);
     state.refused = vec![(Refusal::Sentinel, 3)];
     let gpu = &mut state.accounts[0];
-    gpu.lifetime = ByQuality([Energy::from_microjoules(9_007_199_254_740_993), Energy::from_microjoules(7), Energy::ZERO]);
+    gpu.lifetime =
+        ByQuality([Energy::from_microjoules(9_007_199_254_740_993), Energy::from_microjoules(7), Energy::ZERO]);
     gpu.lifetime[Quality::Estimated] = Energy::from_microjoules(1_500_000);
     gpu.rare = Some(Box::new(Rare {
         reversed: Energy::from_microjoules(500_000),
@@ -136,14 +137,17 @@ fn shards_together_are_the_whole_and_share_no_series() {
     let shards: Vec<Vec<String>> = (0..4).map(|n| series(scrape(&fleet, Format::Prometheus, (n, 4), true))).collect();
     assert!(shards.iter().all(|shard| shard.len() > 20), "each shard carries its share");
     let mut together: Vec<String> = shards.into_iter().flatten().collect();
-    (whole.sort(), together.sort());
+    whole.sort();
+    together.sort();
     assert_eq!(together, whole);
 }
 
 #[test]
 fn series_per_account_can_be_switched_off() {
     let text = scrape(&small(), Format::Prometheus, (0, 1), false);
-    assert!(!text.contains("device=") && text.contains("wattledger_host_info") && text.contains("wattledger_accounts 3"));
+    assert!(
+        !text.contains("device=") && text.contains("wattledger_host_info") && text.contains("wattledger_accounts 3")
+    );
 }
 
 /// Promtool's word on an exposition; nothing where it is not installed.

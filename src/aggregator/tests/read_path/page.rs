@@ -28,7 +28,8 @@ fn served(labels: &[(&str, &str)], hosts: usize) -> Server {
 
 #[test]
 fn nothing_in_a_label_becomes_markup() {
-    let values = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(2)>", "'-alert(3)-'", "</style><b>", "{{7*7}}"];
+    let values =
+        ["<script>alert(1)</script>", "\"><img src=x onerror=alert(2)>", "'-alert(3)-'", "</style><b>", "{{7*7}}"];
     for value in values {
         let server = served(&[("team", value), ("note", value)], 1);
         let (status, head, html) = server.get("/");
@@ -39,9 +40,17 @@ fn nothing_in_a_label_becomes_markup() {
         let style = html.matches("</style>").count();
         assert_eq!(style, 1, "{value:?}");
         // It is there, as text.
-        let text = value.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;").replace('"', "&#34;").replace('\'', "&#39;");
+        let text = value
+            .replace('&', "&#38;")
+            .replace('<', "&#60;")
+            .replace('>', "&#62;")
+            .replace('"', "&#34;")
+            .replace('\'', "&#39;");
         assert!(html.contains(&format!("note={text}")), "{value:?}");
-        let policy = head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-security-policy")).expect("a policy");
+        let policy = head
+            .lines()
+            .find(|line| line.to_ascii_lowercase().starts_with("content-security-policy"))
+            .expect("a policy");
         assert!(policy.contains("default-src 'self'") && policy.contains("script-src 'none'"), "{policy}");
         assert!(!policy.contains("unsafe-inline"), "{policy}");
     }
@@ -50,7 +59,8 @@ fn nothing_in_a_label_becomes_markup() {
 #[test]
 fn the_address_people_come_by_is_escaped_too() {
     let server = Server::on(Arc::clone(&Fleet::new().store) as _, Settings::default(), now);
-    let (_, _, html) = fetch(server.addr, "/", "x-forwarded-host: \"><script>alert(1)</script>\r\nx-forwarded-proto: <b>\r\n");
+    let (_, _, html) =
+        fetch(server.addr, "/", "x-forwarded-host: \"><script>alert(1)</script>\r\nx-forwarded-proto: <b>\r\n");
     assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
     assert!(html.contains("wattledger-agent run --server") && html.contains("No readings yet"));
 }
@@ -77,7 +87,13 @@ fn nonce((_, head, html): &(u16, String, String)) -> String {
 fn figures_are_the_ledgers_and_missing_ones_say_so() {
     let html = served(&[("team", "nlp"), ("simulated", "true")], 2).get("/").2;
     // 2 × 3600 kJ are 2 kWh; both GPUs show 500 W at their last reading.
-    for words in ["1.00<small> kW</small>", "2.00<small> kWh</small>", "unpriced", "This month by team", "Simulated or replayed data: 2 of 2 hosts"] {
+    for words in [
+        "1.00<small> kW</small>",
+        "2.00<small> kWh</small>",
+        "unpriced",
+        "This month by team",
+        "Simulated or replayed data: 2 of 2 hosts",
+    ] {
         assert!(html.contains(words), "{words:?} is not on the page");
     }
 }

@@ -44,7 +44,8 @@ impl<'a> Ask<'a> {
     fn kj(&self, by: &str, select: &str, slots: std::ops::Range<i32>) -> BTreeMap<String, i128> {
         let answer = self.answer(by, select, None, slots);
         let name = |row: &cost::Row| by.split(',').map(|key| row.value(key)).collect::<Vec<_>>().join(",");
-        let rows: BTreeMap<String, i128> = answer.rows.iter().map(|row| (name(row), row.energy_uj / 1_000_000_000)).collect();
+        let rows: BTreeMap<String, i128> =
+            answer.rows.iter().map(|row| (name(row), row.energy_uj / 1_000_000_000)).collect();
         assert_eq!(answer.rows.iter().map(|row| row.energy_uj).sum::<i128>(), answer.total.energy_uj, "by={by}");
         rows
     }
@@ -192,10 +193,7 @@ fn a_chassis_with_one_host_is_its_outer_meter_and_counts_once() {
     fleet.settle(&bmc, Slot(S + 1));
     let ask = Ask::of(&fleet, "host,chassis,team\nnode-2,bmc-2,cv\n", Slot(S + 2).start());
     assert_eq!(ask.kj("host", "host=node-2", S..S + 2), figures(&[("node-2", 300)]));
-    assert_eq!(
-        ask.kj("scope", "host=node-2", S..S + 2),
-        figures(&[("gpu", 120), ("cpu", 60), ("unattributed", 120)])
-    );
+    assert_eq!(ask.kj("scope", "host=node-2", S..S + 2), figures(&[("gpu", 120), ("cpu", 60), ("unattributed", 120)]));
     assert_eq!(ask.kj("chassis", "team=cv", S..S + 2), figures(&[("bmc-2", 300)]));
     // A host that meters itself keeps its own meter: in band goes before scraped.
     let ask = Ask::of(&fleet, "host,chassis\nnode-1,bmc-2\n", Slot(S + 2).start());
