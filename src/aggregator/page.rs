@@ -173,8 +173,9 @@ fn banners(app: &App, table: &hosts::Table) -> Vec<String> {
 
 fn hosts_line(counts: [usize; 5]) -> String {
     let words = HostState::ALL.into_iter().zip(counts).filter(|(state, count)| *count > 0 || *state == HostState::Live);
-    let words: Vec<String> =
-        words.map(|(state, count)| format!("{count} {}", state.word().replace('_', " "))).collect();
+    let words: Vec<String> = words
+        .map(|(state, count)| format!("{count} {}", state.word().replace('_', " ")).replace(' ', "\u{a0}"))
+        .collect();
     words.join(" · ")
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) open: &'a mut Vec<OpenSlot>,
     pub(crate) account: u16,
     pub(crate) policy: &'a Policy,
-    pub(crate) rules: Rules,
+    pub(crate) rules: &'a Rules,
 }
 
 /// What became of a reading.
@@ -60,7 +60,7 @@ impl Account {
             // longer than readings are joined does power take over.
             return Applied::Booked;
         }
-        match join(&from, &edge, &desk.rules) {
+        match join(&from, &edge, desk.rules) {
             Joint::Jump => return self.suspect(edge, desk),
             Joint::Hole { broken } => self.open_hole(from, edge, broken, desk),
             Joint::Counter(energy) => {
@@ -113,7 +113,7 @@ impl Account {
         let Some(hole) = holes.get(index).copied().filter(|hole| hole.start.at < edge.at) else {
             return self.fence(edge, desk);
         };
-        let (before, after) = (join(&hole.start, &edge, &desk.rules), closing(&edge, &hole.end, desk));
+        let (before, after) = (join(&hole.start, &edge, desk.rules), closing(&edge, &hole.end, desk));
         if before == Joint::Jump || after == Joint::Jump {
             return Applied::Refused(Refusal::CounterJump);
         }
@@ -139,7 +139,7 @@ impl Account {
     fn fence(&mut self, edge: Edge, desk: &Desk<'_>) -> Applied {
         let rare = self.rare_mut();
         if let Some(before) = rare.fence.filter(|fence| fence.at < edge.at)
-            && let Joint::Counter(energy) | Joint::Power(energy) = join(&before, &edge, &desk.rules)
+            && let Joint::Counter(energy) | Joint::Power(energy) = join(&before, &edge, desk.rules)
         {
             rare.fenced += energy;
         }
@@ -154,7 +154,7 @@ impl Account {
         let agreed = self
             .rare()
             .and_then(|rare| rare.suspect)
-            .filter(|suspect| suspect.at < edge.at && matches!(join(suspect, &edge, &desk.rules), Joint::Counter(_)));
+            .filter(|suspect| suspect.at < edge.at && matches!(join(suspect, &edge, desk.rules), Joint::Counter(_)));
         let rare = self.rare_mut();
         rare.flags |= Flag::CounterJumped as u8;
         let Some(suspect) = agreed else {
@@ -230,7 +230,7 @@ impl Account {
 
     /// Compares counter and integrated power over a slot: some boards' counters read low at idle.
     fn cross_check(&mut self, from: &Edge, to: &Edge, counted: Energy, desk: &Desk<'_>) {
-        let Some(integrated) = trapezoid(from, to, elapsed_ns(from, to), &desk.rules) else { return };
+        let Some(integrated) = trapezoid(from, to, elapsed_ns(from, to), desk.rules) else { return };
         let rare = self.rare_mut();
         let slot = to.at.slot();
         if rare.check.slot != slot {
@@ -251,7 +251,7 @@ impl Account {
 /// Joins a late reading to the reading after it. Power is only joined if no reading of the same source
 /// can still be missing in between, which would then be fenced.
 fn closing(from: &Edge, to: &Edge, desk: &Desk<'_>) -> Joint {
-    match join(from, to, &desk.rules) {
+    match join(from, to, desk.rules) {
         Joint::Power(_) if elapsed_ns(from, to) > desk.rules.period_ns.max(1) * 3 / 2 => Joint::Hole { broken: false },
         joint => joint,
     }

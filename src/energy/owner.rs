@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meter::{AccountKey, Clock, Context, Id, Labels, OwnerKind, Position, Record, Refusal, Sample, Utc};
 
 use crate::account::{Applied, Desk};
-use crate::dating::{self, Dates};
+use crate::dating;
 use crate::policy::{Policy, Rules};
 use crate::{
     Account, Append, Count, Edge, Flag, Hello, KnownContext, KnownDevice, LabelsSince, OwnerState, RefusedCount,
@@ -25,6 +25,15 @@ pub(crate) struct Batch<'a> {
     pub(crate) now: Utc,
     /// Most accounts that the owner may have without exceeding the ledger's cap.
     pub(crate) keys_max: usize,
+}
+
+/// What the samples of a run of records have in common.
+struct RunDesk<'a> {
+    context: &'a KnownContext,
+    /// By device.
+    rules: &'a [Rules],
+    batch: &'a Batch<'a>,
+    policy: &'a Policy,
 }
 
 impl OwnerState {
@@ -195,99 +204,85 @@ impl OwnerState {
                 Some(dating::date(&mut self.boots, boot, last, context, batch.sent, batch.now))
             }
         };
+        let rules: Vec<Rules> = context.devices.iter().map(|device| self.rules_of(device, policy)).collect();
+        let desk = RunDesk { context, rules: &rules, batch, policy };
         for record in records {
-            self.book_record(context, record, dates.as_ref(), batch, policy, tally);
-        }
-    }
-
-    fn book_record(
-        &mut self,
-        context: &KnownContext,
-        record: &Record,
-        dates: Option<&Dates>,
-        batch: &Batch<'_>,
-        policy: &Policy,
-        tally: &mut Tally,
-    ) {
-        let edge = dating::edge_at(context.clock, record.at, dates);
-        for sample in &record.samples {
-            let Some(device) = context.devices.get(usize::from(sample.device)) else {
-                // The wire checks this; a context and record that do not match are nobody's reading.
-                count_refused(&mut self.refused, Refusal::Malformed, 1);
-                continue;
-            };
-            if sample.power.is_none() && sample.counter.is_none() && sample.refused.is_none() {
-                continue;
-            }
-            self.readings += 1;
-            let outcome = edge
-                .map_or(Err(Refusal::FromFuture), |edge| self.book_sample(edge, sample, device, batch, policy, tally));
-            if let Err(reason) = outcome {
-                self.refuse(device, reason, tally);
+            let edge = dating::edge_at(context.clock, record.at, dates.as_ref()).ok_or(Refusal::FromFuture);
+            let edge = edge.and_then(|edge| believable(edge, batch, policy));
+            for sample in &record.samples {
+                self.book_sample(edge, sample, &desk, tally);
             }
         }
     }
 
-    fn book_sample(
-        &mut self,
-        mut edge: Edge,
-        sample: &Sample,
-        device: &KnownDevice,
-        batch: &Batch<'_>,
-        policy: &Policy,
-        tally: &mut Tally,
-    ) -> Result<(), Refusal> {
-        if let Some(reason) = sample.refused {
-            // A value that was none beside one that is: the one is counted, the other is booked.
-            if sample.power.is_none() && sample.counter.is_none() {
-                return Err(reason);
-            }
-            self.refuse(device, reason, tally);
-        }
+    /// The integrator's rules for a device.
+    fn rules_of(&self, device: &KnownDevice, policy: &Policy) -> Rules {
         let scope = match &device.account {
             Ok(index) => self.keys[usize::from(*index)].scope,
             Err(unopened) => unopened.0.scope,
         };
-        let too_late = i128::from(batch.now.0) + i128::from(policy.skew_ns);
-        if i128::from(edge.at.0) > too_late {
-            return Err(Refusal::FromFuture);
-        }
-        if !batch.import && batch.now.since(edge.at) > policy.live_age_max_ns {
-            return Err(Refusal::TooOld);
-        }
-        let ceiling = policy.ceiling(scope, device.limit);
-        edge.power = sample.power.filter(|power| *power <= ceiling);
-        edge.counter = sample.counter.map(|value| Count { value, epoch: device.epoch });
-        if edge.power.is_none() && sample.power.is_some() {
-            if edge.counter.is_none() {
-                return Err(Refusal::AboveCeiling);
-            }
-            self.refuse(device, Refusal::AboveCeiling, tally);
-        }
-        let index = match &device.account {
-            Ok(index) => *index,
-            Err(unopened) => self.open_account(&unopened.0, batch, policy)?,
-        };
-        let rules = Rules {
+        Rules {
             period_ns: device.period_ns,
             join_limit_ns: policy.join_limit_ns(device.period_ns),
-            ceiling,
+            ceiling: policy.ceiling(scope, device.limit),
             modulus: device.modulus.map(|modulus| modulus.0),
-        };
-        let mut desk = Desk { open: &mut self.open, account: index, policy, rules };
-        let account = &mut self.accounts[usize::from(index)];
-        match account.apply(edge, &mut desk) {
-            Applied::Booked => tally.booked += 1,
-            Applied::Fenced => {
-                tally.fenced += 1;
-                let live = batch.sent.is_some() && !batch.import && batch.now.since(edge.at) < LIVE_NS;
-                if live {
-                    account.rare_mut().flags |= Flag::TwoStreams as u8;
-                }
-            }
-            Applied::Refused(reason) => return Err(reason),
         }
-        Ok(())
+    }
+
+    fn book_sample(&mut self, edge: Result<Edge, Refusal>, sample: &Sample, desk: &RunDesk<'_>, tally: &mut Tally) {
+        let place = usize::from(sample.device);
+        let (Some(device), Some(rules)) = (desk.context.devices.get(place), desk.rules.get(place)) else {
+            // The wire checks this; a context and record that do not match are nobody's reading.
+            return count_refused(&mut self.refused, Refusal::Malformed, 1);
+        };
+        if sample.power.is_none() && sample.counter.is_none() && sample.refused.is_none() {
+            return;
+        }
+        self.readings += 1;
+        // A value that was none beside one that is: the one is counted, the other is booked.
+        if let Some(reason) = sample.refused {
+            self.refuse(device, reason, tally);
+            if sample.power.is_none() && sample.counter.is_none() {
+                return;
+            }
+        }
+        let counter = sample.counter.map(|value| Count { value, epoch: device.epoch });
+        let power = sample.power.filter(|power| *power <= rules.ceiling);
+        if power.is_none() && sample.power.is_some() {
+            self.refuse(device, Refusal::AboveCeiling, tally);
+            if counter.is_none() {
+                return;
+            }
+        }
+        let applied = edge.and_then(|edge| self.apply(Edge { power, counter, ..edge }, device, rules, desk));
+        match applied {
+            Ok(Applied::Booked) => tally.booked += 1,
+            Ok(Applied::Fenced) => tally.fenced += 1,
+            Ok(Applied::Refused(reason)) | Err(reason) => self.refuse(device, reason, tally),
+        }
+    }
+
+    /// Hands a reading to its account, which its first good reading opens.
+    fn apply(
+        &mut self,
+        edge: Edge,
+        device: &KnownDevice,
+        rules: &Rules,
+        run: &RunDesk<'_>,
+    ) -> Result<Applied, Refusal> {
+        let index = match &device.account {
+            Ok(index) => *index,
+            Err(unopened) => self.open_account(&unopened.0, run.batch, run.policy)?,
+        };
+        let mut desk = Desk { open: &mut self.open, account: index, policy: run.policy, rules };
+        let account = &mut self.accounts[usize::from(index)];
+        let applied = account.apply(edge, &mut desk);
+        let batch = run.batch;
+        let is_live = batch.sent.is_some() && !batch.import;
+        if applied == Applied::Fenced && is_live && batch.now.since(edge.at) < LIVE_NS {
+            account.rare_mut().flags |= Flag::TwoStreams as u8;
+        }
+        Ok(applied)
     }
 
     fn refuse(&mut self, device: &KnownDevice, reason: Refusal, tally: &mut Tally) {
@@ -318,6 +313,17 @@ impl OwnerState {
         }
         tally.refused.extend_from_slice(unnamed);
     }
+}
+
+/// Refuses dates that no reading can have: ahead of our clock, or too old for a live one.
+fn believable(edge: Edge, batch: &Batch<'_>, policy: &Policy) -> Result<Edge, Refusal> {
+    if edge.at.since(batch.now) > policy.skew_ns {
+        return Err(Refusal::FromFuture);
+    }
+    if !batch.import && batch.now.since(edge.at) > policy.live_age_max_ns {
+        return Err(Refusal::TooOld);
+    }
+    Ok(edge)
 }
 
 fn count_refused(counts: &mut Vec<(Refusal, u64)>, reason: Refusal, count: u64) {

@@ -194,7 +194,10 @@ impl<'a> Unit<'a> {
             cells[own..].fill(Cell::default());
         }
         energy::bill(&self.keys, cells, &mut self.billed);
-        sum.covered_ns += self.billed.covered_ns;
+        // Readings after retirement, or before the date of service, are energy but no coverage: the
+        // share of time that is covered never exceeds all of it.
+        let expected_ns = overlap(&self.expected, slot.start()..slot.end());
+        sum.covered_ns += self.billed.covered_ns.min(expected_ns);
         for billed in &self.billed.lines {
             let account = billed.account.map(usize::from);
             let index = account.and_then(|account| self.line_of.get(account)).copied().unwrap_or(0);
@@ -203,7 +206,7 @@ impl<'a> Unit<'a> {
             if self.billed.metered {
                 line.metered += billed.energy.total();
             }
-            line.covered_ns += account.and_then(|account| cells.get(account)).map_or(0, |cell| cell.covered_ns);
+            line.covered_ns += billed.covered_ns.min(expected_ns);
             self.touched[index] = true;
         }
         Ok(())
@@ -228,7 +231,7 @@ impl<'a> Unit<'a> {
     fn hand_over(&mut self, sum: &Sum, rollup: &mut Rollup<'_>) -> Result<(), CostError> {
         let Some(host) = sum.host else { return Ok(()) };
         let end = sum.until.start();
-        let expected_ns = self.expected.end.min(end).since(self.expected.start.max(sum.from.start()));
+        let expected_ns = overlap(&self.expected, sum.from.start()..end);
         let expects = |from: &Option<Utc>| expected_ns > 0 && from.is_some_and(|from| from < end);
         let is_told = self.touched.iter().zip(&self.shown_from).map(|(&touched, from)| touched || expects(from));
         let lines: Vec<Line> =
@@ -243,4 +246,9 @@ impl<'a> Unit<'a> {
         self.touched.fill(false);
         Ok(())
     }
+}
+
+/// For how long two spans of time overlap, in nanoseconds.
+fn overlap(a: &Range<Utc>, b: Range<Utc>) -> u64 {
+    a.end.min(b.end).since(a.start.max(b.start))
 }

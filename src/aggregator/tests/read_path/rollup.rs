@@ -150,6 +150,8 @@ fn expected_time_runs_from_the_first_reading_to_retirement_or_now() {
     assert_eq!(expected("host,in_service\nnode-2,2026-10-04T23:00:00Z\n", 6, S - 8..S + 12), (1800.0, 10.0 * 900.0));
     assert_eq!(expected("host,retired\nnode-2,2026-10-05T00:45:00Z\n", 6, S - 8..S + 12), (1800.0, 3.0 * 900.0));
     assert_eq!(expected("host\nnode-2\n", 6, S + 4..S + 5), (0.0, 900.0));
+    // What still comes in after retirement is energy, but covers no time that anybody expected.
+    assert_eq!(expected("host,retired\nnode-2,2026-10-05T00:20:00Z\n", 6, S - 8..S + 12), (1200.0, 1200.0));
 }
 
 #[test]
