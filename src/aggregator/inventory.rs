@@ -100,8 +100,8 @@ impl Inventory {
         self.spans(host).iter().find(|span| span.valid.contains(&at))?.chassis.as_ref()
     }
 
-    /// The labels in force for `owner` over `range`: consecutive intervals that cover it. Labels only
-    /// change where a row's validity begins or ends or where the agent gave new ones, so a reader of
+    /// The labels in force for `owner` over `range`: consecutive intervals that cover it, cut also where
+    /// it moves to another chassis. Labels only change where a row's validity begins or ends or where the agent gave new ones, so a reader of
     /// thousands of slots looks them up once.
     #[must_use]
     pub fn intervals(&self, owner: &Owner, range: Range<Utc>, agent: &[LabelsSince]) -> Vec<(Range<Utc>, Arc<Labels>)> {
@@ -113,10 +113,13 @@ impl Inventory {
         let inside: Vec<Utc> = borders.into_iter().filter(|at| *at >= range.start && *at < range.end).collect();
         let ends = inside.iter().skip(1).copied().chain([range.end]);
         let mut intervals: Vec<(Range<Utc>, Arc<Labels>)> = Vec::with_capacity(inside.len());
+        let mut last_chassis = None;
         for (start, end) in inside.iter().copied().zip(ends) {
             let labels = self.labels(owner, start, agent);
+            let chassis = self.chassis_at(owner, start);
+            let moved = last_chassis.replace(chassis).is_some_and(|before| before != chassis);
             match intervals.last_mut() {
-                Some((before, same)) if *same == labels => before.end = end,
+                Some((before, same)) if *same == labels && !moved => before.end = end,
                 _ => intervals.push((start..end, labels)),
             }
         }

@@ -10,8 +10,8 @@
 //! moves it.
 //!
 //! Billed are hosts, and chassis that the inventory puts no host into. A chassis with one host is that
-//! host's outer meter, unless the host has one of its own in the slot (in band goes before scraped).
-//! Meters are references and never billed.
+//! host's outer meter, unless the host has one of its own in the slot (in band goes before scraped); a
+//! chassis with several is split among them ([`shared`]). Meters are references and never billed.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,8 +24,11 @@ use store::{HistoryEntry, HistoryQuery, Store, StoreError};
 use crate::inventory::Inventory;
 use crate::published::{OwnerView, Snapshot};
 
+mod shared;
 mod unit;
+mod waiting;
 
+use shared::{Shared, add_shared};
 use unit::{Stretch, Unit};
 
 /// What the figures of a query are made of: all of one moment.
@@ -63,17 +66,22 @@ pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) ->
     if window.is_empty() {
         return Ok(());
     }
+    let shared = Shared::of(figures.inventory);
+    if !shared.hosts.is_empty() {
+        add_shared(figures, window, &shared, rollup)?;
+    }
     let mut unread = unread_hosts(figures);
     for (number, part) in figures.snapshot.parts.iter().enumerate() {
-        let rows = part.owners.iter().filter(|(owner, _)| is_billed(owner, figures.inventory));
+        let is_plain = |owner: &Owner| is_billed(owner, figures.inventory) && !shared.hosts.contains(owner);
+        let rows = part.owners.iter().filter(|(owner, _)| is_plain(owner));
         let mut units: Vec<Unit<'_>> = Vec::with_capacity(part.owners.len());
-        let missing = unread.remove(&number).unwrap_or_default();
-        let owners = rows.map(|(owner, view)| (owner, Some(&**view))).chain(missing.into_iter().map(|o| (o, None)));
+        let missing = unread.remove(&number).unwrap_or_default().into_iter().filter(|owner| is_plain(owner));
+        let owners = rows.map(|(owner, view)| (owner, Some(&**view))).chain(missing.map(|owner| (owner, None)));
         for (owner, view) in owners {
             let stretches = stretches(figures, owner, view, window, rollup);
             if stretches.iter().any(|stretch| stretch.host.is_some()) {
                 let expected = expected(figures, owner, view);
-                units.push(Unit::new(owner, view, chassis_of(figures, owner), expected, stretches, rollup));
+                units.push(Unit::new(view, chassis_of(figures, owner), expected, stretches, rollup));
             }
         }
         add_part(figures.store, window, &mut units, rollup)?;
@@ -85,7 +93,7 @@ pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) ->
 fn is_billed(owner: &Owner, inventory: &Inventory) -> bool {
     match owner.kind {
         OwnerKind::Host => true,
-        OwnerKind::Chassis => inventory.hosts_of(owner).is_none_or(|hosts| hosts.len() != 1),
+        OwnerKind::Chassis => inventory.hosts_of(owner).is_none(),
         OwnerKind::Meter => false,
     }
 }
@@ -102,18 +110,20 @@ fn unread_hosts<'a>(figures: &Figures<'a>) -> HashMap<usize, Vec<&'a Owner>> {
     unread
 }
 
-/// The chassis that is this host's outer meter.
-fn chassis_of<'a>(figures: &Figures<'a>, owner: &Owner) -> Option<&'a OwnerView> {
-    let entry = figures.inventory.entry(figures.inventory.canonical(owner))?;
-    let mut links = entry.spans.iter().filter_map(|span| span.chassis.as_ref());
-    let only_host = |chassis: &&Owner| figures.inventory.hosts_of(chassis).is_some_and(|hosts| hosts.len() == 1);
-    links.find(only_host).and_then(|chassis| figures.snapshot.owner(chassis)).map(|view| &**view)
+/// The chassis that a host ever sat in, with readings. Of a host that shares none it is one.
+fn chassis_of<'a>(figures: &Figures<'a>, host: &Owner) -> Option<&'a OwnerView> {
+    all_chassis_of(figures, host).next()
+}
+
+fn all_chassis_of<'a>(figures: &Figures<'a>, host: &Owner) -> impl Iterator<Item = &'a OwnerView> {
+    let spans = figures.inventory.entry(host).map_or(&[][..], |entry| &entry.spans);
+    spans.iter().filter_map(|span| figures.snapshot.owner(span.chassis.as_ref()?)).map(|view| &**view)
 }
 
 /// When readings are expected of an owner.
 fn expected(figures: &Figures<'_>, owner: &Owner, view: Option<&OwnerView>) -> Range<Utc> {
     let entry = figures.inventory.entry(figures.inventory.canonical(owner));
-    let accounts = || view.into_iter().chain(chassis_of(figures, owner)).flat_map(|view| &view.state.accounts);
+    let accounts = || view.into_iter().chain(all_chassis_of(figures, owner)).flat_map(|view| &view.state.accounts);
     let first = accounts().map(|account| account.first.at).min();
     let start = entry.and_then(|entry| entry.in_service).or(first).unwrap_or(figures.now);
     // An alias is a name that a machine once had: nothing is expected under it any more.

@@ -76,6 +76,9 @@ impl Rows {
         if alias == owner {
             return Some(Fault::new(line, "alias_of", format!("{} is an alias of itself", owner.name)));
         }
+        if entry.spans.iter().any(|span| span.chassis.is_some()) {
+            return Some(Fault::new(line, "chassis", format!("{} is an alias: say it of {}", owner.name, alias.name)));
+        }
         let further = self.entries.get(alias)?.alias_of.as_ref()?;
         let what = format!("{} is itself an alias of {}; name that", alias.name, further.name);
         Some(Fault::new(line, "alias_of", what))

@@ -1,12 +1,12 @@
 //! One billed owner while its slots are added up.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use cost::{CostError, DeviceId, HostId, HostSlot, Line, Rollup};
 use energy::{Account, Billed, Cell, HourBlock};
-use meter::{AccountKey, Energy, Owner, Scope, Slot, Utc};
+use meter::{AccountKey, ByQuality, Energy, Scope, Slot, Utc};
 
+use super::waiting::Waiting;
 use crate::published::OwnerView;
 
 /// A stretch of slots under one set of labels; without a host it is left out by `where`.
@@ -20,7 +20,7 @@ pub(super) struct Stretch {
 pub(super) struct Unit<'a> {
     view: Option<&'a OwnerView>,
     chassis: Option<&'a OwnerView>,
-    /// The owner's accounts, then the chassis'.
+    /// The owner's accounts, then the chassis', or one for its share of a shared chassis.
     keys: Vec<AccountKey>,
     /// Where each account's line is in `lines`.
     line_of: Vec<usize>,
@@ -28,8 +28,7 @@ pub(super) struct Unit<'a> {
     shown_from: Vec<Option<Utc>>,
     expected: Range<Utc>,
     stretches: std::iter::Peekable<std::vec::IntoIter<Stretch>>,
-    waiting: BTreeMap<Slot, Vec<Cell>>,
-    spare: Vec<Vec<Cell>>,
+    waiting: Waiting,
     billed: Billed,
     sum: Option<Sum>,
     lines: Vec<Line>,
@@ -44,9 +43,17 @@ struct Sum {
     covered_ns: u64,
 }
 
+/// What a slot says of an owner's share of a chassis.
+pub(super) enum Weight {
+    /// It meters itself: this much of the chassis is its own.
+    Meter(ByQuality),
+    /// It does not: what its components used.
+    Components(Energy),
+}
+
 impl<'a> Unit<'a> {
+    /// An owner, with the chassis that is its alone.
     pub(super) fn new(
-        _owner: &Owner,
         view: Option<&'a OwnerView>,
         chassis: Option<&'a OwnerView>,
         expected: Range<Utc>,
@@ -54,26 +61,54 @@ impl<'a> Unit<'a> {
         rollup: &mut Rollup<'_>,
     ) -> Self {
         let states = || view.into_iter().chain(chassis).map(|view| &view.state);
-        let keys: Vec<AccountKey> = states().flat_map(|state| state.keys.iter().cloned()).collect();
+        let keys = states().flat_map(|state| state.keys.iter().cloned()).collect();
+        let mut unit = Self::with_keys(keys, view, chassis, expected, stretches);
         let accounts: Vec<&Account> = states().flat_map(|state| &state.accounts).collect();
-        let mut unit = Self {
+        unit.make_lines(&accounts, rollup);
+        unit
+    }
+
+    /// An owner that gets shares of chassis.
+    pub(super) fn sharing(
+        view: Option<&'a OwnerView>,
+        expected: Range<Utc>,
+        stretches: Vec<Stretch>,
+        rollup: &mut Rollup<'_>,
+    ) -> Self {
+        let own = view.into_iter().flat_map(|view| view.state.keys.iter().cloned());
+        let share = AccountKey { scope: Scope::Chassis, device: "".into() };
+        let mut unit = Self::with_keys(own.chain([share]).collect(), view, None, expected, stretches);
+        let accounts: Vec<&Account> = view.into_iter().flat_map(|view| &view.state.accounts).collect();
+        unit.make_lines(&accounts, rollup);
+        unit
+    }
+
+    fn with_keys(
+        keys: Vec<AccountKey>,
+        view: Option<&'a OwnerView>,
+        chassis: Option<&'a OwnerView>,
+        expected: Range<Utc>,
+        stretches: Vec<Stretch>,
+    ) -> Self {
+        let mut waiting = Waiting::default();
+        let own = view.map_or(0, |view| view.state.keys.len());
+        for (view, offset) in [(view, 0), (chassis, own)] {
+            view.into_iter().for_each(|view| waiting.take_open(view, offset));
+        }
+        Self {
             view,
             chassis,
             line_of: Vec::with_capacity(keys.len()),
+            keys,
             shown_from: Vec::new(),
             expected,
             stretches: stretches.into_iter().peekable(),
-            waiting: BTreeMap::new(),
-            spare: Vec::new(),
+            waiting,
             billed: Billed::default(),
             sum: None,
             lines: Vec::new(),
             touched: Vec::new(),
-            keys,
-        };
-        unit.make_lines(&accounts, rollup);
-        unit.take_open();
-        unit
+        }
     }
 
     pub(super) fn view(&self) -> Option<&'a OwnerView> {
@@ -121,55 +156,49 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// The snapshot's open slots.
-    fn take_open(&mut self) {
-        let own_accounts = self.view.map_or(0, |view| view.state.keys.len());
-        for (view, offset) in [(self.view, 0), (self.chassis, own_accounts)] {
-            for open in view.iter().flat_map(|view| &view.state.open) {
-                for (account, cell) in open.cells.iter().enumerate() {
-                    self.put(open.slot, offset + account, cell);
-                }
-            }
-        }
+    /// How many accounts are the owner's own.
+    fn own(&self) -> usize {
+        self.view.map_or(0, |view| view.state.keys.len())
     }
 
     /// A posting of the owner's own history.
     pub(super) fn take(&mut self, version: u64, block: &HourBlock) {
-        if self.view.is_some_and(|view| version <= view.version) {
-            self.take_block(block, 0);
+        if let Some(view) = self.view {
+            self.waiting.take(view, 0, version, block);
         }
     }
 
     /// A posting of its chassis' history.
     pub(super) fn take_chassis(&mut self, version: u64, block: &HourBlock) {
-        if self.chassis.is_some_and(|view| version <= view.version) {
-            self.take_block(block, self.view.map_or(0, |view| view.state.keys.len()));
+        let own = self.own();
+        if let Some(chassis) = self.chassis {
+            self.waiting.take(chassis, own, version, block);
         }
     }
 
-    fn take_block(&mut self, block: &HourBlock, offset: usize) {
-        for cell in &block.cells {
-            let slot = Slot(block.hour * 4 + i32::from(cell.quarter));
-            self.put(slot, offset + usize::from(cell.account), &cell.cell);
+    /// What a slot that waits says of its share.
+    pub(super) fn weigh(&mut self, slot: Slot) -> Weight {
+        let cells = self.waiting.get(slot);
+        let own = &cells[..cells.len().min(self.own())];
+        energy::bill(&self.keys, own, &mut self.billed);
+        let (mut all, mut components) = (ByQuality::default(), Energy::ZERO);
+        for line in &self.billed.lines {
+            all += line.energy;
+            components += line.account.map_or(Energy::ZERO, |_| line.energy.total());
         }
+        if self.billed.metered { Weight::Meter(all) } else { Weight::Components(components) }
     }
 
-    fn put(&mut self, slot: Slot, account: usize, cell: &Cell) {
-        let cells = self.waiting.entry(slot).or_insert_with(|| self.spare.pop().unwrap_or_default());
-        if cells.len() <= account {
-            cells.resize(account + 1, Cell::default());
-        }
-        cells[account].energy += cell.energy;
-        cells[account].covered_ns += cell.covered_ns;
+    /// Its share of a chassis in one slot.
+    pub(super) fn put_share(&mut self, slot: Slot, share: &Cell) {
+        self.waiting.put(slot, self.own(), share);
     }
 
     /// Bills every waiting slot before `border`.
     pub(super) fn bill_until(&mut self, border: Slot, rollup: &mut Rollup<'_>) -> Result<(), CostError> {
-        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() < border) {
-            let (slot, mut cells) = first.remove_entry();
+        while let Some((slot, mut cells)) = self.waiting.pop_before(border) {
             self.bill(slot, &mut cells, rollup)?;
-            cells.clear();
-            self.spare.push(cells);
+            self.waiting.give_back(cells);
         }
         Ok(())
     }
@@ -187,8 +216,8 @@ impl<'a> Unit<'a> {
                 return Ok(());
             }
         }
+        let own = self.own().min(cells.len());
         let Some(sum) = self.sum.as_mut().filter(|sum| sum.from <= slot && sum.host.is_some()) else { return Ok(()) };
-        let own = self.view.map_or(0, |view| view.state.keys.len()).min(cells.len());
         let meters_itself = |(key, cell): (&AccountKey, &Cell)| key.scope == Scope::Chassis && cell.covered_ns > 0;
         if cells.len() > own && self.keys.iter().zip(&cells[..own]).any(meters_itself) {
             cells[own..].fill(Cell::default());

@@ -218,3 +218,66 @@ fn an_alias_is_shown_under_the_name_it_stands_for() {
     let quality = ask.answer("", "host=node-1", None, S..S + 40).total.quality;
     assert_eq!(quality.expected_seconds, (40 + 2) as f64 * 900.0);
 }
+
+/// An enclosure of two hosts with components only: 300 kJ in the first slot, 90 kJ in the second.
+fn enclosure() -> Fleet {
+    let mut fleet = two_hosts();
+    let three = host("node-3");
+    fleet.owner(&three, &[(Scope::Gpu, "c")], MONDAY, Slot(S + 1));
+    fleet.open(&three, MONDAY, &[cell(kj(50), 900)]);
+    let shared = Owner::new("default", OwnerKind::Chassis, "enc-1").expect("a name");
+    fleet.owner(&shared, &[(Scope::Chassis, "psu-1"), (Scope::Chassis, "psu-2")], MONDAY, Slot(S + 1));
+    fleet.open(&shared, MONDAY, &[cell(kj(100), 900), cell(kj(200), 900)]);
+    fleet.open(&shared, Slot(S + 1), &[cell(kj(60), 900), cell(kj(30), 900)]);
+    fleet.settle(&three, Slot(S + 1));
+    fleet.settle(&shared, Slot(S + 1));
+    fleet
+}
+
+#[test]
+fn a_shared_chassis_is_counted_once_and_split_by_the_energy_of_components() {
+    let fleet = enclosure();
+    let ask = Ask::of(&fleet, "host,chassis,team\nnode-2,enc-1,a\nnode-3,enc-1,b\n", Slot(S + 2).start());
+    // 150 : 50 in the first slot; in the second node-3 has no reading, so node-2 has all of it.
+    let both = S..S + 2;
+    assert_eq!(ask.kj("team", "chassis=enc-1", both.clone()), figures(&[("a", 225 + 90), ("b", 75)]));
+    assert_eq!(
+        ask.kj("scope", "chassis=enc-1", both.clone()),
+        figures(&[("gpu", 120 + 50), ("cpu", 60), ("unattributed", 390 - 230)])
+    );
+    assert_eq!(ask.kj("host", "team=b", both.clone()), figures(&[("node-3", 75)]), "where does not change shares");
+    // The whole fleet: what it was, less the components, plus the enclosure.
+    assert_eq!(ask.answer("", "", None, both).total.energy_uj, (1600 + 40 + 390) * 1_000_000_000);
+    let quality = ask.answer("", "host=node-3", None, S..S + 2).total.quality;
+    assert_eq!((quality.metered_joules, quality.covered_seconds), (75_000.0, 1800.0));
+}
+
+#[test]
+fn a_host_that_meters_itself_takes_its_own_out_of_the_shared_chassis() {
+    let fleet = enclosure();
+    let ask = Ask::of(&fleet, "host,chassis\nnode-1,enc-1\nnode-3,enc-1\n", Slot(S + 2).start());
+    // node-1 measures 900 kJ and 700 kJ itself: more than the enclosure, which shows as a negative rest.
+    let shares = ask.kj("host", "chassis=enc-1", S..S + 2);
+    assert_eq!(shares, figures(&[("node-1", 1600), ("node-3", 390 - 1600)]));
+}
+
+#[test]
+fn a_host_that_moves_between_chassis_is_split_by_date() {
+    let fleet = enclosure();
+    let csv = "host,chassis,valid_from,valid_to\n\
+        node-2,enc-1,,2026-10-05T00:15:00Z\nnode-2,bmc-9,2026-10-05T00:15:00Z,\nnode-3,enc-1,,\n";
+    let ask = Ask::of(&fleet, csv, Slot(S + 2).start());
+    // First slot: 225 of enc-1. Second: bmc-9 read nothing, so its 30 kJ of components stand; enc-1's 90
+    // are node-3's. bmc-9's 40 kJ of the first slot have no other host to go to.
+    assert_eq!(
+        ask.kj("host,chassis", "host=node-2|node-3", S..S + 2),
+        figures(&[("node-2,enc-1", 225 + 40), ("node-2,bmc-9", 30), ("node-3,enc-1", 75 + 90)])
+    );
+}
+
+#[test]
+fn an_alias_does_not_count_its_hosts_chassis_again() {
+    let fleet = two_hosts();
+    let ask = Ask::of(&fleet, "host,alias_of,chassis\nnode-2,node-9,\nnode-9,,bmc-9\n", Slot(S + 2).start());
+    assert_eq!(ask.kj("host", "host=node-9", S..S + 2), figures(&[("node-9", 180 + 40)]));
+}
