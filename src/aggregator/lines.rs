@@ -11,7 +11,7 @@
 //!
 //! Billed are hosts, and chassis that the inventory puts no host into. A chassis with one host is that
 //! host's outer meter, unless the host has one of its own in the slot (in band goes before scraped); a
-//! chassis with several is split among them ([`shared`]). Meters are references and never billed.
+//! chassis with several is split among them (`lines/shared.rs`). Meters are references and never billed.
 
 use std::collections::HashMap;
 use std::ops::Range;
