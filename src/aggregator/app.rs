@@ -15,6 +15,7 @@ use crate::inventory::Inventory;
 use crate::published::Published;
 use crate::recent::RecentPower;
 use crate::settings::Settings;
+use crate::summary::Summaries;
 use crate::watched::Watched;
 
 /// Everything a request may need.
@@ -41,6 +42,8 @@ pub struct App {
     pub ledger: LedgerDoor,
     /// Whether the ledger books and persists.
     pub health: Arc<Health>,
+    /// Cost of today and this month.
+    pub summaries: Summaries,
     /// The billed-energy counters.
     pub billed: BilledCounters,
 }

@@ -29,6 +29,7 @@ use crate::recent::RecentPower;
 use crate::settings::Settings;
 use crate::shutdown::{self, DeathWatch};
 use crate::store_actor::{Export, Exporter, StoreActor};
+use crate::summary::Summaries;
 use crate::watched::Watched;
 
 /// Exports kept in the data directory.
@@ -166,6 +167,7 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
         now,
         inventory: Arc::clone(&inventory),
         rates: Arc::clone(&rates),
+        summaries: Summaries::default(),
         billed: BilledCounters::default(),
     });
     let followers = vec![actix_rt::spawn(inventory.follow()), actix_rt::spawn(rates.follow())];

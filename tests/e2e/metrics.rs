@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Home, Killed, Writer, free_address, get, now_ms, output, series, slot_ago_ms, tool, wait_for};
+use crate::harness::{
+    Home, Killed, Writer, free_address, get, now_ms, output, rollup, series, slot_ago_ms, slots_around, tool, wait_for,
+};
 
 /// Two hosts, labels that need escaping, a refusal.
 fn book(url: &str) {
@@ -111,4 +113,24 @@ fn a_real_prometheus_shows_the_same_counter() {
         let shown: f64 = same["value"][1].as_str().and_then(|text| text.parse().ok()).expect("a number");
         assert_eq!(shown, value, "{labels}");
     }
+}
+
+#[test]
+fn the_billed_counter_is_the_rollups_figure_also_over_a_kill() {
+    let home = Home::new();
+    let server = home.start();
+    let start = slot_ago_ms(3);
+    let points: Vec<_> = (0..=40).map(|n| (start + n * 30_000, Some(600_000))).collect();
+    let half: Vec<_> = points.iter().map(|(ms, _)| (*ms, Some(250_000))).collect();
+    let mut writer = Writer::new(&server.url, 1, "node-1");
+    writer.power("chassis", "wall", &points, 30_000);
+    writer.power("gpu", "GPU-a", &half, 30_000);
+    // 600 W for 1200 s: the chassis alone, whatever its GPU draws.
+    let billed = || series(&server.url, "wattledger_billed_energy_joules_total");
+    let before = billed();
+    assert_eq!(before.iter().map(|(_, joules)| *joules).collect::<Vec<_>>(), [720_000.0]);
+    assert_eq!(rollup(&server.url, &slots_around(start, start + 1_200_000), "host=node-1").energy_uj, 720_000_000_000);
+    server.kill();
+    let server = home.start();
+    assert_eq!(series(&server.url, "wattledger_billed_energy_joules_total"), before, "the same series goes on");
 }

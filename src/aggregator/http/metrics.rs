@@ -11,17 +11,12 @@ use crate::app::App;
 use crate::exposition::text::{self, Family, Format, Kind};
 use crate::exposition::{Scrape, process};
 use crate::query::{Params, label_keys};
-use crate::summary::Summaries;
 
 /// Answers the request. `shard=1&of=4` gives the first of four shares of the owners.
 ///
 /// # Errors
 /// A problem that names the parameter at fault.
-pub async fn metrics(
-    app: web::Data<App>,
-    summaries: web::Data<Summaries>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::read(request.query_string(), &["shard", "of"])?;
     let of = params.number("of", 1, 1..=64)?;
     let shard = params.number("shard", 1, 1..=of)?;
@@ -47,7 +42,7 @@ pub async fn metrics(
             process::write(format, &mut before);
             server(&app, format, &mut before);
             scrape.fleet(&mut before);
-            cost(&app, &summaries, format, &mut before);
+            cost(&app, format, &mut before);
             billed(&app, &scrape, &mut before);
         }
         Ok(scrape.chunks(before))
@@ -117,8 +112,8 @@ fn billed(app: &App, scrape: &Scrape, out: &mut String) {
 }
 
 /// What this month has cost so far; worked out at most every half minute.
-fn cost(app: &App, summaries: &Summaries, format: Format, out: &mut String) {
-    let costs = match summaries.of(app) {
+fn cost(app: &App, format: Format, out: &mut String) {
+    let costs = match app.summaries.of(app) {
         Ok(summary) => summary.month.total.cost.clone(),
         Err(problem) => return tracing::warn!("the cost of this month is left out of /metrics: {problem}"),
     };

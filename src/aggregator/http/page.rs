@@ -9,17 +9,12 @@ use super::problem::Problem;
 use super::read::off_thread;
 use crate::app::App;
 use crate::page::PageView;
-use crate::summary::Summaries;
 
 /// Renders the page.
 ///
 /// # Errors
 /// A problem if the store fails.
-pub async fn page(
-    app: web::Data<App>,
-    summaries: web::Data<Summaries>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub async fn page(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let server = {
         let connection = request.connection_info();
         format!("{}://{}", connection.scheme(), connection.host())
@@ -27,7 +22,7 @@ pub async fn page(
     let nonce = nonce()?;
     let style = format!("'nonce-{nonce}'");
     let html = off_thread(move || {
-        let summary = summaries.of(&app)?;
+        let summary = app.summaries.of(&app)?;
         let view = PageView::new(&app, &summary, server, nonce);
         view.render().map_err(|error| Problem::internal("render the page", &error))
     })

@@ -5,12 +5,10 @@ use serde::Serialize;
 
 use super::problem::Problem;
 use super::{chassis, devices, hosts, metrics, page, report, rollup, top};
-use crate::summary::Summaries;
 
 /// Adds the routes.
 pub fn configure(routes: &mut web::ServiceConfig) {
     routes
-        .app_data(web::Data::new(Summaries::default()))
         .route("/", web::get().to(page::page))
         .route("/metrics", web::get().to(metrics::metrics))
         .route("/api/v1/rollup", web::get().to(rollup::rollup))
