@@ -95,7 +95,7 @@ impl Account {
     /// A reading before all others: the time before the first reading is a hole without a beginning.
     fn precede(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
         let first = self.first;
-        match closing(&edge, &first, desk) {
+        match closing(&edge, &first, desk.rules.period_ns, desk) {
             Joint::Counter(energy) => self.book(&edge, &first, Quality::Counter, energy, desk),
             Joint::Power(energy) => self.book(&edge, &first, Quality::Integrated, energy, desk),
             Joint::Jump => return Applied::Refused(Refusal::CounterJump),
@@ -113,7 +113,8 @@ impl Account {
         let Some(hole) = holes.get(index).copied().filter(|hole| hole.start.at < edge.at) else {
             return self.fence(edge, desk);
         };
-        let (before, after) = (join(&hole.start, &edge, desk.rules), closing(&edge, &hole.end, desk));
+        let (before, after) =
+            (join(&hole.start, &edge, desk.rules), closing(&edge, &hole.end, elapsed_ns(&hole.start, &edge), desk));
         if before == Joint::Jump || after == Joint::Jump {
             return Applied::Refused(Refusal::CounterJump);
         }
@@ -249,10 +250,12 @@ impl Account {
 }
 
 /// Joins a late reading to the reading after it. Power is only joined if no reading of the same source
-/// can still be missing in between, which would then be fenced.
-fn closing(from: &Edge, to: &Edge, desk: &Desk<'_>) -> Joint {
+/// is likely to be missing in between, which would then be fenced: within one and a half of the steps
+/// that the source takes here, its period or, where it missed readings, the one it just took.
+fn closing(from: &Edge, to: &Edge, step_ns: u64, desk: &Desk<'_>) -> Joint {
+    let reach = step_ns.max(desk.rules.period_ns).saturating_mul(3) / 2;
     match join(from, to, desk.rules) {
-        Joint::Power(_) if elapsed_ns(from, to) > desk.rules.period_ns.max(1) * 3 / 2 => Joint::Hole { broken: false },
+        Joint::Power(_) if elapsed_ns(from, to) > reach => Joint::Hole { broken: false },
         joint => joint,
     }
 }

@@ -102,6 +102,20 @@ fn a_late_fill_reverses_exactly_the_estimate_it_replaces() {
 }
 
 #[test]
+fn one_late_reading_in_the_middle_of_a_hole_closes_both_sides() {
+    // A minutely source with a hole of 300 s; 150 s to either side are within its three minutes.
+    let mut ledger = Ledger::new(Policy::default());
+    let mut agent = Agent::new(1, "node-1", recorded(vec![gpu("a", 60)]));
+    agent.send(&mut ledger, &[power(T0, 0, 100_000), power(T0 + 300 * S, 0, 300_000)]);
+    assert_eq!(agent.state(&ledger).accounts[0].lifetime[Quality::Estimated], joules(60_000));
+    agent.send(&mut ledger, &[power(T0 + 150 * S, 0, 100_000)]);
+    let account = &agent.state(&ledger).accounts[0];
+    assert_eq!(account.lifetime[Quality::Estimated], Energy::ZERO);
+    assert_eq!(account.lifetime[Quality::Integrated], joules(15_000 + 30_000));
+    assert_eq!(account.covered_ns, 300 * S);
+}
+
+#[test]
 fn a_file_sent_twice_under_different_streams_books_once() {
     let context = recorded(vec![gpu("a", 1), gpu("b", 1)]);
     let records: Vec<_> = (0..500).flat_map(|i| [power(T0 + i * S, 0, 300_000 + i), power(T0 + i * S, 1, i)]).collect();
