@@ -160,12 +160,7 @@ impl Source for Hwmon {
         if found.is_empty() {
             return Probe::Absent { why: note.unwrap_or_else(|| nothing_there(&class)) };
         }
-        let mut now = Vec::new();
-        // A reading that fails here is no news: the next tick tells.
-        let _ = self.read(&mut now);
-        for sample in now {
-            found[usize::from(sample.device)].now = Some(sample);
-        }
+        super::look(self, &mut found);
         Probe::Found { devices: found, note }
     }
 

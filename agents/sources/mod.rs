@@ -214,6 +214,18 @@ impl Default for SimulatedSettings {
     }
 }
 
+/// Shows what each device of a source reads now.
+fn look(source: &mut dyn Source, found: &mut [FoundDevice]) {
+    let mut now = Vec::new();
+    // A reading that fails here is no news: the next tick tells.
+    let _ = source.read(&mut now);
+    for sample in now {
+        if let Some(device) = found.get_mut(usize::from(sample.device)) {
+            device.now = Some(sample);
+        }
+    }
+}
+
 /// Every enabled source, not yet probed.
 #[must_use]
 pub fn all(settings: &SourcesSettings, roots: &Roots) -> Vec<Box<dyn Source>> {

@@ -138,12 +138,7 @@ impl Source for Nvml {
             return Probe::Absent { why: note.unwrap_or_else(|| hidden.into()) };
         }
         self.library = Some(library);
-        let mut now = Vec::new();
-        // A reading that fails here is no news: the next tick tells.
-        let _ = self.read(&mut now);
-        for sample in now {
-            found[usize::from(sample.device)].now = Some(sample);
-        }
+        super::look(self, &mut found);
         Probe::Found { devices: found, note }
     }
 

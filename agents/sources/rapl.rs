@@ -122,12 +122,7 @@ impl Source for Rapl {
         if found.is_empty() {
             return Probe::Absent { why: remarks.text().unwrap_or_else(|| nothing_there(&self.roots.sys)) };
         }
-        let mut now = Vec::new();
-        // A reading that fails here is no news: the next tick tells.
-        let _ = self.read(&mut now);
-        for sample in now {
-            found[usize::from(sample.device)].now = Some(sample);
-        }
+        super::look(self, &mut found);
         Probe::Found { devices: found, note: remarks.text() }
     }
 
