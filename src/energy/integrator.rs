@@ -24,9 +24,10 @@ pub enum Joint {
     Jump,
 }
 
-/// Counters are published in steps (NVML every 20–100 ms, some exporters every 2 s): a short interval
-/// may hold a whole step.
-const COUNTER_STEP_NS: u64 = SECOND_NS as u64;
+/// Counters are published in steps (NVML every 20–100 ms): an interval below a second may hold a step
+/// more than its length tells.
+const COUNTER_STEP_NS: u64 = 100_000_000;
+const SECOND: u64 = SECOND_NS as u64;
 
 /// Joins two readings; `to` is later than `from`.
 #[must_use]
@@ -64,7 +65,7 @@ pub fn elapsed_ns(from: &Edge, to: &Edge) -> u64 {
     let counted = if same_boot { to.mono - from.mono } else { dated };
     // Dates are slewed by at most 500 ppm. If they differ by more, the boot was dated anew and its
     // clock is no measure for this interval.
-    if counted.abs_diff(dated) <= dated / 100 + COUNTER_STEP_NS { counted } else { dated }
+    if counted.abs_diff(dated) <= dated / 100 + SECOND { counted } else { dated }
 }
 
 enum Difference {
@@ -77,7 +78,8 @@ enum Difference {
 }
 
 fn difference(before: u64, after: u64, elapsed: u64, rules: &Rules) -> Difference {
-    let most = Energy::of_constant(rules.ceiling, elapsed.saturating_add(COUNTER_STEP_NS));
+    let step = if elapsed < SECOND { COUNTER_STEP_NS } else { 0 };
+    let most = Energy::of_constant(rules.ceiling, elapsed + step);
     let moved = match rules.modulus {
         Some(modulus) if before.max(after) > modulus => return Difference::Jump,
         Some(modulus) if Energy::of_constant(rules.ceiling, elapsed) >= Energy::from_microjoules(modulus) => {
@@ -160,10 +162,10 @@ mod tests {
     #[test]
     fn a_jump_beyond_what_the_device_can_draw_is_not_believed() {
         assert_eq!(
-            join(&edge(0, None, Some(0)), &edge(10, None, Some(33_000)), &RULES),
-            Joint::Counter(joules(33_000))
+            join(&edge(0, None, Some(0)), &edge(10, None, Some(30_000)), &RULES),
+            Joint::Counter(joules(30_000))
         );
-        assert_eq!(join(&edge(0, None, Some(0)), &edge(10, None, Some(33_001)), &RULES), Joint::Jump);
+        assert_eq!(join(&edge(0, None, Some(0)), &edge(10, None, Some(30_001)), &RULES), Joint::Jump);
     }
 
     #[test]
