@@ -154,6 +154,15 @@ impl LedgerActor {
         }
     }
 
+    /// While nothing waits, the published figures are those of now.
+    fn freshen(&self) {
+        if matches!(self.phase, Phase::Idle) && self.waiting.is_empty() {
+            let mut snapshot = (*self.links.published.load()).clone();
+            snapshot.as_of = (self.links.now)();
+            self.links.published.store(snapshot);
+        }
+    }
+
     /// Tells everyone that nothing of theirs was booked.
     fn refuse(&mut self, waiters: Vec<Waiter>) {
         for waiter in waiters.into_iter().chain(self.waiting.drain(..)) {
@@ -240,6 +249,7 @@ impl Actor for LedgerActor {
             actor.links.health.beat();
             actor.links.recent.tick((actor.links.now)());
             actor.begin(ctx);
+            actor.freshen();
         });
     }
 }

@@ -14,7 +14,7 @@ use meter::{Owner, PARTS, Utc};
 /// Everything that is on disk, as of one commit.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// When the last commit in it was made.
+    /// Until when everything that was acknowledged is in it.
     pub as_of: Utc,
     /// The store's generation: counters may step back only where it changes.
     pub generation: u64,

@@ -169,42 +169,53 @@ impl<'a> Rollup<'a> {
         let tariff = after.checked_sub(1).and_then(|index| host.prices[index].1);
         let group = host.group;
         self.turn += 1;
-        self.total.add(usage.covered_ns, usage.expected_ns);
-        match group {
-            Some(group) => self.add_host(group, interval, tariff, usage),
-            None => self.add_lines(interval, tariff, usage),
+        let is_selected = match group {
+            Some(group) => self.add_host(group, interval, tariff, usage)?,
+            None => self.add_lines(interval, tariff, usage)?,
+        };
+        if is_selected {
+            self.total.add(usage.covered_ns, usage.expected_ns);
         }
+        Ok(())
     }
 
-    /// All lines of the host are of one group.
+    /// All lines of the host are of one group. Tells whether any is selected: a host without a GPU has
+    /// no time that `scope=gpu` could ask about.
     fn add_host(
         &mut self,
         group: u32,
         interval: u32,
         tariff: Option<Tariff>,
         usage: &HostSlot<'_>,
-    ) -> Result<(), CostError> {
+    ) -> Result<bool, CostError> {
         let (mut energy, mut metered) = (ByQuality::default(), Energy::ZERO);
         let split = self.select.splits_hosts();
+        let mut is_selected = !split;
         for (index, line) in usage.lines.iter().enumerate() {
             if !split || self.route(usage.host, index, line).is_some() {
+                is_selected = true;
                 energy += line.energy;
                 metered += line.metered;
             }
+        }
+        if !is_selected {
+            return Ok(false);
         }
         let turn = self.turn;
         let cell = self.cell(group, interval)?;
         cell.add(energy, metered, tariff);
         cell.cover_once(turn, usage);
-        Ok(())
+        Ok(true)
     }
 
-    /// The lines of the host may be of different groups.
-    fn add_lines(&mut self, interval: u32, tariff: Option<Tariff>, usage: &HostSlot<'_>) -> Result<(), CostError> {
+    /// The lines of the host may be of different groups. Tells whether any is selected.
+    fn add_lines(&mut self, interval: u32, tariff: Option<Tariff>, usage: &HostSlot<'_>) -> Result<bool, CostError> {
+        let mut is_selected = false;
         let by_device = self.by.dimensions().contains(&Dimension::Device);
         let turn = self.turn;
         for (index, line) in usage.lines.iter().enumerate() {
             let Some(group) = self.route(usage.host, index, line) else { continue };
+            is_selected = true;
             let cell = self.cell(group, interval)?;
             cell.add(line.energy, line.metered, tariff);
             if by_device {
@@ -218,10 +229,11 @@ impl<'a> Rollup<'a> {
             let (device, energy) = (self.unnamed, ByQuality::default());
             let line = Line { scope: None, device, energy, metered: Energy::ZERO, covered_ns: usage.covered_ns };
             if let Some(group) = self.route(usage.host, 0, &line) {
+                is_selected = true;
                 self.cell(group, interval)?.cover_once(turn, usage);
             }
         }
-        Ok(())
+        Ok(is_selected)
     }
 
     fn interval(&self, slot: Slot) -> Option<u32> {

@@ -263,3 +263,20 @@ fn what_overlaps_is_billed_once_and_every_grouping_sums_to_the_same() {
         rows(&server.url, &format!("window={window}&by=scope")).iter().map(|row| row.by["scope"].clone()).collect();
     assert!(scopes.contains("unattributed"), "what no component explains is shown: {scopes:?}");
 }
+
+#[test]
+fn a_host_without_a_gpu_has_no_row_and_no_time_under_scope_gpu() {
+    let home = Home::new();
+    let server = home.start();
+    let start = slot_ago_ms(3);
+    let readings = points(start, &[(0, 100), (30, 100), (60, 100)]);
+    Writer::new(&server.url, 1, "with").power("gpu", "GPU-a", &readings, 30_000);
+    Writer::new(&server.url, 2, "without").power("chassis", "wall", &readings, 30_000);
+    let window = slots_around(start, start + 60_000);
+    let answer = get(&format!("{}/api/v1/rollup?window={window}&by=host&where=scope%3Dgpu", server.url)).json();
+    let rows = answer["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 1, "{answer}");
+    assert_eq!(rows[0]["by"]["host"], "with");
+    assert_eq!(answer["total"]["quality"]["covered_seconds"], 60.0);
+    assert_eq!(answer["total"]["quality"]["expected_seconds"], rows[0]["quality"]["expected_seconds"]);
+}
