@@ -82,14 +82,6 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(ENXIO | ENODEV))
 }
 
-/// A stable number for a text: the first 8 bytes, little-endian, of its BLAKE3, but never zero, which
-/// would say that there is no counter.
-pub(super) fn stable_hash(text: &str) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
-    u64::from_le_bytes(first).max(1)
-}
-
 /// The epoch of counters that count from machine boot or later: the boot, and what else `also` names.
 ///
 /// A machine that hides its boot id gets a new epoch at every start of the agent: energy over the
@@ -98,7 +90,7 @@ pub(super) fn boot_epoch(proc: &Path, also: &str) -> u64 {
     let boot = text(&proc.join("sys/kernel/random/boot_id")).unwrap_or_else(|| {
         format!("{}-{:?}", std::process::id(), std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH))
     });
-    stable_hash(&format!("{boot}/{also}"))
+    meter::hash::epoch(&format!("{boot}/{also}"))
 }
 
 /// A device name out of free text: what is not allowed in one becomes a dash.

@@ -9,7 +9,6 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use flate2::read::MultiGzDecoder;
 use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Owner, OwnerKind, Refusal, Sample, Scope};
 
-use super::file::stable_hash;
 use super::replay::{ReplayError, ReplayOptions};
 
 /// One reading as it stands in the file.
@@ -203,7 +202,7 @@ impl Parser<'_> {
             key,
             period_ns: text(self.columns.period_ms).map(period).transpose()?,
             power: text(self.columns.watts).map(Milliwatts::from_watts_text),
-            epoch: if counter.is_some() { stable_hash(text(self.columns.epoch).unwrap_or("")) } else { 0 },
+            epoch: if counter.is_some() { meter::hash::epoch(text(self.columns.epoch).unwrap_or("")) } else { 0 },
             counter,
             modulus: text(self.columns.wraps_at_joules).map(modulus).transpose()?,
         })

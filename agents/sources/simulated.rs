@@ -11,7 +11,6 @@ use meter::{
     AccountKey, Clock, Context, DeviceDecl, Microjoules, Milliwatts, NameError, Owner, Record, Sample, Scope, Utc,
 };
 
-use super::file::stable_hash;
 use super::replay::RecordedOwner;
 use super::workload::{Load, ORIGIN, Week};
 use super::{FoundDevice, PollError, Probe, SimulatedSettings, Source, period_ns};
@@ -61,7 +60,7 @@ impl SimulatedHost {
             gpus: (0..gpus.into()).map(|n| load(n, GPU_MW)).collect(),
             cpus: (0..2).map(|n| load(100 + n, CPU_MW)).collect(),
             keys,
-            epoch: stable_hash(&format!("simulated/{seed}/{host}")),
+            epoch: meter::hash::epoch(&format!("simulated/{seed}/{host}")),
         })
     }
 

@@ -300,12 +300,6 @@ impl Ledger {
         taken.collect()
     }
 
-    /// Whether an owner has changes that no commit has taken yet.
-    #[must_use]
-    pub fn is_dirty(&self, owner: &Owner) -> bool {
-        self.owners.get(owner).is_some_and(|entry| entry.dirty)
-    }
-
     /// How many owners have changes that no commit has taken yet.
     #[must_use]
     pub fn dirty_count(&self) -> usize {

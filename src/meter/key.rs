@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::stable_hash;
+
 /// Partitions of the key space. `part` leads every stored key, so that a range of owners can move to
 /// another aggregator or engine as a whole.
 pub const PARTS: u8 = 64;
@@ -119,15 +121,12 @@ impl Owner {
         format!("{}/{}/{}", self.cluster, self.kind, self.name)
     }
 
-    /// A stable 64-bit hash of the canonical text: the first 8 bytes, little-endian, of its BLAKE3.
+    /// The [`stable_hash`] of the canonical text.
     ///
     /// Frozen: it decides where rows lie on disk.
     #[must_use]
     pub fn stable_hash(&self) -> u64 {
-        let hash = blake3::hash(self.canonical().as_bytes());
-        let mut first = [0; 8];
-        first.copy_from_slice(&hash.as_bytes()[..8]);
-        u64::from_le_bytes(first)
+        stable_hash(self.canonical().as_bytes())
     }
 
     /// The partition of this owner: [`Owner::stable_hash`] modulo [`PARTS`].

@@ -7,6 +7,7 @@
 //! the area of a trapezoid is a whole number of half picojoules ([`units::Energy`]) and sums do not
 //! depend on their order.
 
+pub mod hash;
 pub mod key;
 pub mod quality;
 pub mod reading;

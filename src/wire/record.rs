@@ -8,6 +8,7 @@
 //! device  = scope (1 byte) · name length · name · period ns · limit mW · (00 | 01 modulus µJ) · epoch
 //! ```
 
+use meter::hash::stable_hash;
 use meter::{AccountKey, Clock, Context, DeviceDecl, Microjoules, Milliwatts, Record, Refusal, Sample, Scope};
 
 use crate::leb::{Reader, put, zigzag};
@@ -186,10 +187,7 @@ pub(crate) fn scope(number: u8) -> Result<Scope, WireError> {
 /// The id of a context: the first 8 bytes, little-endian, of the BLAKE3 of its canonical bytes.
 #[must_use]
 pub fn context_id(context: &Context) -> u64 {
-    let hash = blake3::hash(&encode_context(context));
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash.as_bytes()[..8]);
-    u64::from_le_bytes(first)
+    stable_hash(&encode_context(context))
 }
 
 fn version(reader: &mut Reader<'_>) -> Result<(), WireError> {

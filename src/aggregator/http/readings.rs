@@ -210,16 +210,10 @@ fn counter(reading: &Reading<'_>) -> Option<Result<Counter, Refusal>> {
         Ok(Microjoules(0)) | Err(_) => Err(Refusal::CounterNotFinite),
         Ok(modulus) => Ok(modulus),
     });
-    let counter = Microjoules::from_joules_text(joules.get())
-        .and_then(|value| Ok(Counter { value, modulus: modulus.transpose()?, epoch: epoch(&text(reading.epoch)) }));
+    let counter = Microjoules::from_joules_text(joules.get()).and_then(|value| {
+        Ok(Counter { value, modulus: modulus.transpose()?, epoch: meter::hash::epoch(&text(reading.epoch)) })
+    });
     Some(counter)
-}
-
-/// A stable number for an epoch's name; never zero, which means that there is no counter.
-fn epoch(name: &str) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
-    u64::from_le_bytes(first).max(1)
 }
 
 /// The text of a string; of a number its digits, so that `"device": 0` is device `0`.
