@@ -46,7 +46,7 @@ impl Feed {
     /// Adds what the owner at `place` read at an instant of UTC.
     pub fn append(&mut self, place: usize, declared: &Declared, at: Utc, samples: Vec<Sample>) {
         if let (Some(lane), Ok(at)) = (self.outbox.lane(place), u64::try_from(at.0)) {
-            lane.append(&declared.context, &Record { context: declared.id, at, samples });
+            lane.append(&declared.context, &Record { context: declared.id, at, samples, ..Record::default() });
         }
     }
 

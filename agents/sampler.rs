@@ -155,7 +155,7 @@ impl Sampler {
         // Two readings are never dated alike, or the second would be a step in the first.
         self.last_at = (middle / GRAIN_NS * GRAIN_NS).max(self.last_at + GRAIN_NS);
         let (id, context) = self.context();
-        let record = Record { context: id, at: self.last_at, samples: self.samples.clone() };
+        let record = Record { context: id, at: self.last_at, samples: self.samples.clone(), ..Record::default() };
         Ok(Sampled { context, record })
     }
 

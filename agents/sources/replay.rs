@@ -188,7 +188,7 @@ impl Builder {
     fn record(&mut self, at: u64, samples: &mut Vec<Sample>) {
         samples.sort_unstable_by_key(|sample| sample.device);
         let context = self.context();
-        self.records.push(Record { context, at, samples: std::mem::take(samples) });
+        self.records.push(Record { context, at, samples: std::mem::take(samples), ..Record::default() });
     }
 
     fn context(&mut self) -> u64 {

@@ -122,7 +122,7 @@ pub fn history(host: &SimulatedHost, owner: Owner, from: Utc, to: Utc, step_ns: 
     let records = instants.filter_map(|at| {
         let mut samples = Vec::with_capacity(host.keys.len());
         host.samples(at, step_ns, &mut samples);
-        let record = Record { context: id, at: u64::try_from(at.0).ok()?, samples };
+        let record = Record { context: id, at: u64::try_from(at.0).ok()?, samples, ..Record::default() };
         (!record.samples.is_empty()).then_some(record)
     });
     RecordedOwner { owner, records: records.collect(), contexts: vec![context] }

@@ -17,7 +17,7 @@ fn context(epoch: u64) -> Arc<Context> {
 
 fn record(context: &Context, at: u64) -> Record {
     let sample = Sample { power: Some(Milliwatts(at)), ..Sample::default() };
-    Record { context: wire::context_id(context), at, samples: vec![sample] }
+    Record { context: wire::context_id(context), at, samples: vec![sample], ..Record::default() }
 }
 
 /// Appends the records `range` and returns where the stream stands, by the wire's own reckoning.

@@ -25,7 +25,7 @@ fn context() -> Arc<Context> {
 
 fn record(at: u64) -> Record {
     let sample = Sample { power: Some(Milliwatts(at)), ..Sample::default() };
-    Record { context: wire::context_id(&context()), at, samples: vec![sample] }
+    Record { context: wire::context_id(&context()), at, samples: vec![sample], ..Record::default() }
 }
 
 fn owner(name: &str) -> Owner {

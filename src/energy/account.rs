@@ -5,7 +5,7 @@
 //! the first) fills it, a reading in covered time is fenced. So no delivery fault and no second stream
 //! can book an instant twice, and nothing is refused for coming late.
 
-use meter::{Energy, Quality, Refusal, Utc};
+use meter::{Energy, Milliwatts, Quality, Refusal, Utc};
 
 use crate::integrator::{Joint, elapsed_ns, join, trapezoid};
 use crate::policy::{Estimate, Policy, Rules};
@@ -32,11 +32,7 @@ pub(crate) enum Applied {
 impl Account {
     /// Applies one reading.
     pub(crate) fn apply(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
-        if let Some(power) = edge.power
-            && self.shown.is_none_or(|(at, _)| at <= edge.at)
-        {
-            self.shown = Some((edge.at, power));
-        }
+        self.show(edge.at, edge.power);
         if self.is_unread() {
             (self.first, self.frontier) = (edge, edge);
             return Applied::Booked;
@@ -49,6 +45,15 @@ impl Account {
             self.precede(edge, desk)
         } else {
             self.fill(edge, desk)
+        }
+    }
+
+    /// Notes the latest power, for people.
+    pub(crate) fn show(&mut self, at: Utc, power: Option<Milliwatts>) {
+        if let Some(power) = power
+            && self.shown.is_none_or(|(shown, _)| shown <= at)
+        {
+            self.shown = Some((at, power));
         }
     }
 
@@ -123,8 +128,7 @@ impl Account {
             let quality = if matches!(joint, Joint::Counter(_)) { Quality::Counter } else { Quality::Integrated };
             match joint {
                 Joint::Counter(energy) | Joint::Power(energy) => {
-                    self.reverse(&hole, from.at, to.at, desk);
-                    self.book(&from, &to, quality, energy, desk);
+                    self.replace(&hole, (&from, &to), quality, energy, desk);
                 }
                 // What stays open keeps its share of the estimate, so that it can still be reversed.
                 Joint::Hole { .. } | Joint::Jump => rest.push(Hole { start: from, end: to, estimate: hole.estimate }),
@@ -167,7 +171,7 @@ impl Account {
         self.advance(edge, desk)
     }
 
-    fn open_hole(&mut self, start: Edge, end: Edge, broken: bool, desk: &mut Desk<'_>) {
+    pub(crate) fn open_hole(&mut self, start: Edge, end: Edge, broken: bool, desk: &mut Desk<'_>) {
         let estimate = if broken { None } else { estimate(&start, &end, desk.policy) };
         if let Some(line) = estimate {
             let profile = Profile::line(&line, line.to.since(line.from));
@@ -182,8 +186,21 @@ impl Account {
         self.limit_holes(desk.policy.holes);
     }
 
+    /// Books measured energy for a part of a hole, in place of its estimate.
+    pub(crate) fn replace(
+        &mut self,
+        hole: &Hole,
+        (from, to): (&Edge, &Edge),
+        quality: Quality,
+        energy: Energy,
+        desk: &mut Desk<'_>,
+    ) {
+        self.reverse(hole, from.at, to.at, desk);
+        self.book(from, to, quality, energy, desk);
+    }
+
     /// Takes back the estimate of a part of a hole: exactly what was booked for it.
-    fn reverse(&mut self, hole: &Hole, from: Utc, to: Utc, desk: &mut Desk<'_>) {
+    pub(crate) fn reverse(&mut self, hole: &Hole, from: Utc, to: Utc, desk: &mut Desk<'_>) {
         let Some(line) = hole.estimate else { return };
         let profile = Profile::line(&line, line.to.since(line.from));
         profile
@@ -217,7 +234,7 @@ impl Account {
     }
 
     /// Over the limit the shortest hole becomes final: its time stays uncovered for good.
-    fn limit_holes(&mut self, limit: usize) {
+    pub(crate) fn limit_holes(&mut self, limit: usize) {
         let Some(rare) = self.rare.as_deref_mut() else { return };
         while rare.holes.len() > limit {
             let length = |hole: &Hole| hole.end.at.since(hole.start.at);
@@ -252,7 +269,7 @@ impl Account {
 /// Joins a late reading to the reading after it. Power is only joined if no reading of the same source
 /// is likely to be missing in between, which would then be fenced: within one and a half of the steps
 /// that the source takes here, its period or, where it missed readings, the one it just took.
-fn closing(from: &Edge, to: &Edge, step_ns: u64, desk: &Desk<'_>) -> Joint {
+pub(crate) fn closing(from: &Edge, to: &Edge, step_ns: u64, desk: &Desk<'_>) -> Joint {
     let reach = step_ns.max(desk.rules.period_ns).saturating_mul(3) / 2;
     match join(from, to, desk.rules) {
         Joint::Power(_) if elapsed_ns(from, to) > reach => Joint::Hole { broken: false },

@@ -78,8 +78,6 @@ enum Difference {
 }
 
 fn difference(before: u64, after: u64, elapsed: u64, rules: &Rules) -> Difference {
-    let step = if elapsed < SECOND { COUNTER_STEP_NS } else { 0 };
-    let most = Energy::of_constant(rules.ceiling, elapsed + step);
     let moved = match rules.modulus {
         Some(modulus) if before.max(after) > modulus => return Difference::Jump,
         Some(modulus) if Energy::of_constant(rules.ceiling, elapsed) >= Energy::from_microjoules(modulus) => {
@@ -90,7 +88,13 @@ fn difference(before: u64, after: u64, elapsed: u64, rules: &Rules) -> Differenc
         _ => after - before,
     };
     let energy = Energy::from_microjoules(moved);
-    if energy > most { Difference::Jump } else { Difference::Energy(energy) }
+    if energy > most(rules, elapsed) { Difference::Jump } else { Difference::Energy(energy) }
+}
+
+/// The most energy that a device can have used in `elapsed` nanoseconds, as its counter shows it.
+pub(crate) fn most(rules: &Rules, elapsed: u64) -> Energy {
+    let step = if elapsed < SECOND { COUNTER_STEP_NS } else { 0 };
+    Energy::of_constant(rules.ceiling, elapsed.saturating_add(step))
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Append {
     pub sent: Option<Sent>,
     /// The records.
     pub records: Vec<Record>,
+    /// Records of the present, to be shown while those of the past are being brought.
+    pub live: Vec<Record>,
 }
 
 /// What an agent says of itself.
@@ -350,6 +352,7 @@ impl Seat {
         let (records, sent) = (&append.records, append.sent.as_ref());
         let batch = Batch { records, sent, import: append.import, now, keys_max: self.keys_max };
         state.book(&batch, policy, &mut tally);
+        state.show(&append.live, sent, now);
         state.stream_mut(append.stream, now, policy.streams).position = append.end;
         state.last_seen = now;
         AppendOutcome::Applied { at: append.end, tally }

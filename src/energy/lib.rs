@@ -12,10 +12,14 @@ pub mod ledger;
 mod owner;
 pub mod policy;
 pub mod profile;
+pub mod register;
 mod slots;
+mod span;
 pub mod state;
+mod summary;
 
 pub use boundary::{Billed, BilledLine, bill};
 pub use ledger::{Append, AppendOutcome, Dirty, Hello, Ledger, NumberedPost, PostOutcome, Rejection, Sent};
 pub use policy::{Estimate, Policy, Rules};
+pub use register::Register;
 pub use state::*;

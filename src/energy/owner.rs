@@ -28,12 +28,12 @@ pub(crate) struct Batch<'a> {
 }
 
 /// What the samples of a run of records have in common.
-struct RunDesk<'a> {
-    context: &'a KnownContext,
+pub(crate) struct RunDesk<'a> {
+    pub(crate) context: &'a KnownContext,
     /// By device.
-    rules: &'a [Rules],
-    batch: &'a Batch<'a>,
-    policy: &'a Policy,
+    pub(crate) rules: &'a [Rules],
+    pub(crate) batch: &'a Batch<'a>,
+    pub(crate) policy: &'a Policy,
 }
 
 impl OwnerState {
@@ -207,6 +207,10 @@ impl OwnerState {
         let rules: Vec<Rules> = context.devices.iter().map(|device| self.rules_of(device, policy)).collect();
         let desk = RunDesk { context, rules: &rules, batch, policy };
         for record in records {
+            if let Some(summary) = &record.summary {
+                self.book_summary(summary, dates.as_ref(), &desk, tally);
+                continue;
+            }
             let edge = dating::edge_at(context.clock, record.at, dates.as_ref()).ok_or(Refusal::FromFuture);
             let edge = edge.and_then(|edge| believable(edge, batch, policy));
             for sample in &record.samples {
@@ -221,12 +225,7 @@ impl OwnerState {
             Ok(index) => self.keys[usize::from(*index)].scope,
             Err(unopened) => unopened.0.scope,
         };
-        Rules {
-            period_ns: device.period_ns,
-            join_limit_ns: policy.join_limit_ns(device.period_ns),
-            ceiling: policy.ceiling(scope, device.limit),
-            modulus: device.modulus.map(|modulus| modulus.0),
-        }
+        policy.rules(scope, device.period_ns, device.limit, device.modulus)
     }
 
     fn book_sample(&mut self, edge: Result<Edge, Refusal>, sample: &Sample, desk: &RunDesk<'_>, tally: &mut Tally) {
@@ -270,13 +269,25 @@ impl OwnerState {
         rules: &Rules,
         run: &RunDesk<'_>,
     ) -> Result<Applied, Refusal> {
+        self.with_account(edge, device, rules, run, |account, desk| account.apply(edge, desk))
+    }
+
+    /// Lets a device's account work on what ends with `edge`; the first good reading opens it.
+    pub(crate) fn with_account(
+        &mut self,
+        edge: Edge,
+        device: &KnownDevice,
+        rules: &Rules,
+        run: &RunDesk<'_>,
+        work: impl FnOnce(&mut Account, &mut Desk<'_>) -> Applied,
+    ) -> Result<Applied, Refusal> {
         let index = match &device.account {
             Ok(index) => *index,
             Err(unopened) => self.open_account(&unopened.0, run.batch, run.policy)?,
         };
         let mut desk = Desk { open: &mut self.open, account: index, policy: run.policy, rules };
         let account = &mut self.accounts[usize::from(index)];
-        let applied = account.apply(edge, &mut desk);
+        let applied = work(account, &mut desk);
         let batch = run.batch;
         let is_live = batch.sent.is_some() && !batch.import;
         if applied == Applied::Fenced && is_live && batch.now.since(edge.at) < LIVE_NS {
@@ -286,7 +297,11 @@ impl OwnerState {
     }
 
     fn refuse(&mut self, device: &KnownDevice, reason: Refusal, tally: &mut Tally) {
-        count_refused(&mut self.refused, reason, 1);
+        self.refuse_many(device, reason, 1, tally);
+    }
+
+    pub(crate) fn refuse_many(&mut self, device: &KnownDevice, reason: Refusal, count: u64, tally: &mut Tally) {
+        count_refused(&mut self.refused, reason, count);
         let key = match &device.account {
             Ok(index) => &self.keys[usize::from(*index)],
             Err(refused) => &refused.0,
@@ -295,12 +310,12 @@ impl OwnerState {
             known.reason == reason && known.device == *key.device && known.scope == key.scope.word()
         };
         match tally.refused.iter_mut().find(same) {
-            Some(known) => known.count += 1,
+            Some(known) => known.count += count,
             None => tally.refused.push(RefusedCount {
                 scope: key.scope.word().into(),
                 device: (*key.device).into(),
                 reason,
-                count: 1,
+                count,
             }),
         }
     }
@@ -316,7 +331,7 @@ impl OwnerState {
 }
 
 /// Refuses dates that no reading can have: ahead of our clock, or too old for a live one.
-fn believable(edge: Edge, batch: &Batch<'_>, policy: &Policy) -> Result<Edge, Refusal> {
+pub(crate) fn believable(edge: Edge, batch: &Batch<'_>, policy: &Policy) -> Result<Edge, Refusal> {
     if edge.at.since(batch.now) > policy.skew_ns {
         return Err(Refusal::FromFuture);
     }
@@ -326,7 +341,7 @@ fn believable(edge: Edge, batch: &Batch<'_>, policy: &Policy) -> Result<Edge, Re
     Ok(edge)
 }
 
-fn count_refused(counts: &mut Vec<(Refusal, u64)>, reason: Refusal, count: u64) {
+pub(crate) fn count_refused(counts: &mut Vec<(Refusal, u64)>, reason: Refusal, count: u64) {
     match counts.binary_search_by_key(&reason, |(known, _)| *known) {
         Ok(index) => counts[index].1 += count,
         Err(index) => counts.insert(index, (reason, count)),

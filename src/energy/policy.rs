@@ -1,7 +1,7 @@
 //! The rules that are a choice: how far neighbouring readings are joined, what is estimated, what is
 //! believed, how much room there is.
 
-use meter::{Milliwatts, Scope};
+use meter::{Microjoules, Milliwatts, Scope};
 
 /// What is booked for a hole between two power readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,19 @@ impl Policy {
         match limit {
             Milliwatts(0) => self.ceilings[scope as usize],
             Milliwatts(limit) => Milliwatts(limit.saturating_mul(3) / 2).min(CEILING_MAX),
+        }
+    }
+}
+
+impl Policy {
+    /// The integrator's rules for a device.
+    #[must_use]
+    pub fn rules(&self, scope: Scope, period_ns: u64, limit: Milliwatts, modulus: Option<Microjoules>) -> Rules {
+        Rules {
+            period_ns,
+            join_limit_ns: self.join_limit_ns(period_ns),
+            ceiling: self.ceiling(scope, limit),
+            modulus: modulus.map(|modulus| modulus.0),
         }
     }
 }

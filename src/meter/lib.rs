@@ -17,7 +17,7 @@ pub mod units;
 
 pub use key::{AccountKey, NameError, Owner, OwnerKind, PARTS, Scope};
 pub use quality::{ByQuality, Quality};
-pub use reading::{Clock, Context, DeviceDecl, Digest, Id, Labels, Position, Record, Sample};
+pub use reading::{Clock, Context, DeviceDecl, Digest, Id, Labels, Position, Reading, Record, Sample, Span, Summary};
 pub use refusal::Refusal;
 pub use time::{SECOND_NS, SLOT_NS, Slot, Utc};
 pub use units::{Energy, MICROJOULE, Microjoules, Milliwatts};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{AccountKey, Microjoules, Milliwatts, Refusal};
+use crate::{AccountKey, Energy, Microjoules, Milliwatts, Refusal};
 
 /// Labels of a host (`team = nlp`), sorted by key.
 pub type Labels = BTreeMap<String, String>;
@@ -84,15 +84,54 @@ pub struct Sample {
     pub refused: Option<Refusal>,
 }
 
-/// One look at one source.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// One look at one source; or, where a spool ran out of room, what many looks came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// The id of the [`Context`] that gives the samples their meaning.
     pub context: u64,
+    /// The instant, in nanoseconds on the context's clock; of a summary the last one.
+    pub at: u64,
+    /// The values read, in ascending order of device; of a summary none.
+    pub samples: Vec<Sample>,
+    /// What many looks came to, in place of their samples.
+    pub summary: Option<Box<Summary>>,
+}
+
+/// Many looks at one source, coalesced: the energy is kept, how it lay in time is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Summary {
+    /// Pieces of time without a hole, ascending by device and then by time.
+    pub spans: Vec<Span>,
+    /// Values that were none: device, reason, how many.
+    pub refused: Vec<(u16, Refusal, u64)>,
+}
+
+/// Time between two readings of one device over which every reading joined the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// Index into the context's devices.
+    pub device: u16,
+    /// The first reading.
+    pub from: Reading,
+    /// The last reading.
+    pub to: Reading,
+    /// Energy between them by the counter.
+    pub counter: Energy,
+    /// Energy between them by joining powers.
+    pub integrated: Energy,
+    /// How many readings there were, both ends included.
+    pub readings: u64,
+}
+
+/// One device's values and their instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reading {
     /// The instant, in nanoseconds on the context's clock.
     pub at: u64,
-    /// The values read, in ascending order of device.
-    pub samples: Vec<Sample>,
+    /// Power, if it was read.
+    pub power: Option<Milliwatts>,
+    /// The hardware energy counter, if it was read.
+    pub counter: Option<Microjoules>,
 }
 
 /// Whether a label key is one: a letter, then letters, digits, `_`, `-`, `.` or `/`.

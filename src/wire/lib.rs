@@ -17,11 +17,14 @@ mod leb;
 mod message;
 mod pack;
 mod record;
+mod summary;
 mod v1;
 
 pub use digest::{advance, chain};
 pub use message::{Answer, Append, AppendAnswer, Hello, Post, RefusedCount, SentAt, WireError};
-pub use record::{context_id, decode_context, decode_record, encode_context, encode_record, encode_record_into};
+pub use record::{
+    context_id, decode_context, decode_record, encode_context, encode_record, encode_record_into, weight,
+};
 pub use v1::{decode_answer, decode_post, encode_answer, encode_post};
 
 /// The version of the wire that this crate speaks: the first byte of every post and answer.
@@ -45,6 +48,12 @@ pub const SAMPLES_MAX: usize = 1 << 18;
 
 /// Most devices of a context, and so most samples of a record: eight times a full GPU node.
 pub const DEVICES_MAX: usize = 512;
+
+/// Most spans, and most refusal counts, of one summary: eight holes for each of the most devices.
+pub const SPANS_MAX: usize = 4096;
+
+/// Most records that show the present beside records of the past: one per source.
+pub const LIVE_MAX: usize = 64;
 
 /// Most contexts in one hello, and in use within one append.
 pub const CONTEXTS_MAX: usize = 64;

@@ -38,6 +38,9 @@ pub struct Append {
     pub import: bool,
     /// The records `base.seq + 1`, `base.seq + 2`, …; none asks where the stream stands.
     pub records: Vec<Record>,
+    /// The newest records of a stream that has still older ones to bring: to be shown, never booked
+    /// here. They come once more in their turn.
+    pub live: Vec<Record>,
 }
 
 /// Who speaks, and what its records refer to.

@@ -10,14 +10,24 @@
 //! value    = what the tag says: signed difference of power · signed second difference of counter · refusal;
 //!            00 for a sample that holds nothing
 //! ```
+//! A summary is packed as a record without samples. Behind the records may follow, each at most once and in
+//! this order, what most appends do not have:
+//! ```text
+//! summaries = 01 · count · (record's place · length · canonical bytes)…
+//! live      = 02 · count · (length · canonical bytes)…
+//! ```
 //! Differences are taken modulo 2^64, so that any value has an encoding and none overflows. Each
 //! sample costs at least a byte: a short string cannot become a large one in memory.
 
 use meter::{Microjoules, Milliwatts, Record, Sample};
 
 use crate::leb::{Reader, put, zigzag};
-use crate::record::{COUNTER, POWER, REFUSED, refusal, tag_of};
-use crate::{CONTEXTS_MAX, DEVICES_MAX, RECORDS_MAX, WireError};
+use crate::record::{COUNTER, POWER, REFUSED, decode_record, encode_record, refusal, tag_of};
+use crate::{CONTEXTS_MAX, DEVICES_MAX, LIVE_MAX, RECORDS_MAX, SAMPLES_MAX, WireError, weight};
+
+/// What may follow the records.
+const SUMMARIES: u8 = 1;
+const LIVE: u8 = 2;
 
 /// The units that times and counters are counted in: most clocks are read in µs or ms, NVML counts mJ.
 const UNITS: [u64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
@@ -43,9 +53,10 @@ struct Values {
     counter_step: u64,
 }
 
-/// Appends the packed form of `records`.
-pub(crate) fn pack(records: &[Record], into: &mut Vec<u8>) -> Result<(), WireError> {
+/// Appends the packed form of `records`, and of those that only show the present.
+pub(crate) fn pack(records: &[Record], live: &[Record], into: &mut Vec<u8>) -> Result<(), WireError> {
     WireError::cap("records of an append", records.len(), RECORDS_MAX)?;
+    WireError::cap("records of the present", live.len(), LIVE_MAX)?;
     let mut pasts = survey(records)?;
     put(pasts.len() as u64, into);
     for past in &pasts {
@@ -60,7 +71,33 @@ pub(crate) fn pack(records: &[Record], into: &mut Vec<u8>) -> Result<(), WireErr
         }
         pack_record(record, last, &mut pasts[last], into)?;
     }
+    pack_summaries(records, into);
+    if !live.is_empty() {
+        into.push(LIVE);
+        put(live.len() as u64, into);
+        live.iter().for_each(|record| put_whole(record, into));
+    }
     Ok(())
+}
+
+fn pack_summaries(records: &[Record], into: &mut Vec<u8>) {
+    let summaries = || records.iter().enumerate().filter(|(_, record)| record.summary.is_some());
+    let count = summaries().count();
+    if count == 0 {
+        return;
+    }
+    into.push(SUMMARIES);
+    put(count as u64, into);
+    for (place, record) in summaries() {
+        put(place as u64, into);
+        put_whole(record, into);
+    }
+}
+
+fn put_whole(record: &Record, into: &mut Vec<u8>) {
+    let bytes = encode_record(record);
+    put(bytes.len() as u64, into);
+    into.extend_from_slice(&bytes);
 }
 
 fn place(units: &[u64; 4], unit: u64) -> u8 {
@@ -169,8 +206,9 @@ impl Past {
     }
 }
 
-/// Reads packed records. `budget` is how many samples the post may still hold; it is lowered.
-pub(crate) fn unpack(bytes: &[u8], budget: &mut usize) -> Result<Vec<Record>, WireError> {
+/// Reads packed records, and those that only show the present. `budget` is how many samples the post
+/// may still hold; it is lowered.
+pub(crate) fn unpack(bytes: &[u8], budget: &mut usize) -> Result<(Vec<Record>, Vec<Record>), WireError> {
     let mut reader = Reader::new(bytes);
     let mut pasts = Vec::new();
     for _ in 0..reader.count("contexts of an append", CONTEXTS_MAX)? {
@@ -188,8 +226,54 @@ pub(crate) fn unpack(bytes: &[u8], budget: &mut usize) -> Result<Vec<Record>, Wi
     for _ in 0..count {
         records.push(unpack_record(&mut reader, &mut pasts, budget)?);
     }
-    reader.finish()?;
-    Ok(records)
+    let mut live = Vec::new();
+    let mut last = 0;
+    while reader.left() > 0 {
+        let left = reader.left();
+        let section = reader.byte()?;
+        if section <= last {
+            return Err(WireError::LeftOver(left));
+        }
+        last = section;
+        match section {
+            SUMMARIES => unpack_summaries(&mut reader, &mut records, budget)?,
+            LIVE => {
+                for _ in 0..reader.count("records of the present", LIVE_MAX)? {
+                    live.push(whole(&mut reader, budget)?);
+                }
+            }
+            _ => return Err(WireError::Malformed("an unknown section")),
+        }
+    }
+    Ok((records, live))
+}
+
+fn unpack_summaries(reader: &mut Reader<'_>, records: &mut [Record], budget: &mut usize) -> Result<(), WireError> {
+    for _ in 0..reader.count("summaries of an append", RECORDS_MAX)? {
+        let place = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
+        let record = whole(reader, budget)?;
+        let stub = records.get_mut(place).ok_or(WireError::Malformed("a summary of no record"))?;
+        let fits = record.summary.is_some() && *stub == Record { summary: None, ..record.clone() };
+        if !fits {
+            return Err(WireError::Malformed("a summary of another record"));
+        }
+        *stub = record;
+    }
+    Ok(())
+}
+
+/// A record in its canonical bytes, with their length in front.
+fn whole(reader: &mut Reader<'_>, budget: &mut usize) -> Result<Record, WireError> {
+    let length = reader.count("bytes of a record", crate::BODY_MAX)?;
+    let record = decode_record(reader.bytes(length)?)?;
+    spend(budget, weight(&record))?;
+    Ok(record)
+}
+
+fn spend(budget: &mut usize, samples: usize) -> Result<(), WireError> {
+    let (got, max) = (SAMPLES_MAX + 1, SAMPLES_MAX);
+    *budget = budget.checked_sub(samples).ok_or(WireError::TooMany { what: "samples of a post", got, max })?;
+    Ok(())
 }
 
 fn unpack_record(reader: &mut Reader<'_>, pasts: &mut [Past], budget: &mut usize) -> Result<Record, WireError> {
@@ -201,11 +285,7 @@ fn unpack_record(reader: &mut Reader<'_>, pasts: &mut [Past], budget: &mut usize
     } else if past.shape.is_empty() {
         return Err(WireError::Malformed("a record without shape"));
     }
-    *budget = budget.checked_sub(past.shape.len()).ok_or(WireError::TooMany {
-        what: "samples of a post",
-        got: crate::SAMPLES_MAX + 1,
-        max: crate::SAMPLES_MAX,
-    })?;
+    spend(budget, past.shape.len())?;
     past.at_step = past.at_step.wrapping_add(reader.signed()?.cast_unsigned());
     past.at = past.at.wrapping_add(past.at_step);
     let at = past.at.checked_mul(past.at_unit).ok_or(WireError::Malformed("an instant beyond 64 bits"))?;
@@ -234,7 +314,7 @@ fn unpack_record(reader: &mut Reader<'_>, pasts: &mut [Past], budget: &mut usize
         }
         samples.push(sample);
     }
-    Ok(Record { context: past.id, at, samples })
+    Ok(Record { context: past.id, at, samples, ..Record::default() })
 }
 
 fn read_shape(reader: &mut Reader<'_>, past: &mut Past) -> Result<(), WireError> {

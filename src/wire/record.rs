@@ -1,8 +1,9 @@
 //! Records and contexts by themselves: canonical bytes for the spool and the digest.
 //!
-//! Format, version 1 (numbers are LEB128 in their shortest form, signed ones zigzag):
+//! Format (numbers are LEB128 in their shortest form, signed ones zigzag):
 //! ```text
 //! record  = 01 · context id (8 bytes, little-endian) · at · count · sample…
+//!         | 02 · context id (8 bytes, little-endian) · at · summary (see `summary`)
 //! sample  = device · tag · [power mW] · [counter µJ] · [refusal (1 byte)]    tag: 1 power, 2 counter, 4 refused
 //! context = 01 · clock (00 | 01 boot id (16 bytes)) · signed wall offset · count · device…
 //! device  = scope (1 byte) · name length · name · period ns · limit mW · (00 | 01 modulus µJ) · epoch
@@ -12,10 +13,13 @@ use meter::hash::stable_hash;
 use meter::{AccountKey, Clock, Context, DeviceDecl, Microjoules, Milliwatts, Record, Refusal, Sample, Scope};
 
 use crate::leb::{Reader, put, zigzag};
+use crate::summary::{decode_summary, encode_summary};
 use crate::{DEVICES_MAX, WireError};
 
 /// The version byte of canonical bytes.
 const CANONICAL: u8 = 1;
+/// That of a record which is a summary.
+const SUMMARY: u8 = 2;
 
 /// Tag bits of a sample: what follows.
 pub(crate) const POWER: u8 = 1;
@@ -33,6 +37,13 @@ pub(crate) fn refusal(reader: &mut Reader<'_>) -> Result<Refusal, WireError> {
     Refusal::from_number(reader.byte()?).ok_or(WireError::Malformed("an unknown refusal"))
 }
 
+/// What a record counts for under [`crate::SAMPLES_MAX`].
+#[must_use]
+pub fn weight(record: &Record) -> usize {
+    let summary = record.summary.as_ref();
+    record.samples.len() + summary.map_or(0, |summary| 4 * summary.spans.len() + summary.refused.len())
+}
+
 /// The canonical bytes of a record.
 #[must_use]
 pub fn encode_record(record: &Record) -> Vec<u8> {
@@ -43,9 +54,12 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
 
 /// Appends the canonical bytes of a record to a buffer.
 pub fn encode_record_into(record: &Record, into: &mut Vec<u8>) {
-    into.push(CANONICAL);
+    into.push(if record.summary.is_some() { SUMMARY } else { CANONICAL });
     into.extend_from_slice(&record.context.to_le_bytes());
     put(record.at, into);
+    if let Some(summary) = &record.summary {
+        return encode_summary(summary, record.at, into);
+    }
     put(record.samples.len() as u64, into);
     for sample in &record.samples {
         put(u64::from(sample.device), into);
@@ -66,12 +80,20 @@ pub fn encode_record_into(record: &Record, into: &mut Vec<u8>) {
 ///
 /// # Errors
 /// [`WireError`] if the bytes are not exactly one record, its devices do not ascend, or it holds
-/// more than [`DEVICES_MAX`] samples.
+/// more than [`DEVICES_MAX`] samples or [`crate::SPANS_MAX`] spans.
 pub fn decode_record(bytes: &[u8]) -> Result<Record, WireError> {
     let mut reader = Reader::new(bytes);
-    version(&mut reader)?;
+    let form = reader.byte()?;
+    if form != CANONICAL && form != SUMMARY {
+        return Err(WireError::Version(form));
+    }
     let context = u64::from_le_bytes(reader.array()?);
     let at = reader.number()?;
+    if form == SUMMARY {
+        let summary = Some(Box::new(decode_summary(&mut reader, at)?));
+        reader.finish()?;
+        return Ok(Record { context, at, summary, ..Record::default() });
+    }
     let count = reader.count("samples of a record", DEVICES_MAX)?;
     // A sample is at least two bytes: a false count cannot reserve more than the bytes could fill.
     let mut samples = Vec::with_capacity(count.min(reader.left() / 2));
@@ -85,7 +107,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, WireError> {
         samples.push(sample);
     }
     reader.finish()?;
-    Ok(Record { context, at, samples })
+    Ok(Record { context, at, samples, ..Record::default() })
 }
 
 fn decode_sample(reader: &mut Reader<'_>) -> Result<Sample, WireError> {

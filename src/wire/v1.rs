@@ -74,7 +74,7 @@ struct RefusedCountV1<'a> {
 /// [`WireError`] if the post breaks a limit that the other end would refuse it for.
 pub fn encode_post(post: &Post) -> Result<Vec<u8>, WireError> {
     WireError::cap("appends of a post", post.appends.len(), APPENDS_MAX)?;
-    let samples = post.appends.iter().flat_map(|append| &append.records).map(|record| record.samples.len()).sum();
+    let samples = post.appends.iter().flat_map(|append| &append.records).map(crate::weight).sum();
     WireError::cap("samples of a post", samples, SAMPLES_MAX)?;
     let sent = post.sent.map(|at| SentAtV1 { boot: at.boot, boot_ns: at.boot_ns, wall_ns: at.wall_ns });
     let appends = post.appends.iter().map(AppendV1::new).collect::<Result<_, _>>()?;
@@ -97,7 +97,7 @@ pub fn decode_post(bytes: &[u8]) -> Result<Post, WireError> {
 impl<'a> AppendV1<'a> {
     fn new(append: &'a Append) -> Result<Self, WireError> {
         let mut records = Vec::new();
-        pack(&append.records, &mut records)?;
+        pack(&append.records, &append.live, &mut records)?;
         Ok(Self {
             stream: append.stream,
             cluster: Cow::Borrowed(&append.owner.cluster),
@@ -114,13 +114,15 @@ impl<'a> AppendV1<'a> {
     fn read(self, budget: &mut usize) -> Result<Append, WireError> {
         let kind = OwnerKind::ALL.get(usize::from(self.kind)).copied();
         let kind = kind.ok_or(WireError::Malformed("an unknown kind of owner"))?;
+        let (records, live) = unpack(&self.records, budget)?;
         Ok(Append {
             stream: self.stream,
             owner: Owner::new(&self.cluster, kind, &self.name)?,
             hello: self.hello.map(HelloV1::read).transpose()?,
             base: Position { seq: self.base_seq, digest: self.base_digest },
             import: self.import,
-            records: unpack(&self.records, budget)?,
+            records,
+            live,
         })
     }
 }

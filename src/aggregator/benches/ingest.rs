@@ -29,6 +29,7 @@ fn post() -> Post {
         context: id,
         at: (START_MS + look * 1000) * 1_000_000,
         samples: (0..DEVICES).map(|device| sample(device, look)).collect(),
+        ..Record::default()
     };
     let append = Append {
         stream: [1; 16],

@@ -58,8 +58,7 @@ fn form(request: &HttpRequest) -> Result<Form, Problem> {
 
 async fn native(app: &App, mut body: Body) -> Result<HttpResponse, Problem> {
     let post = decode_post(&body.bytes).inspect_err(|_| Stats::bump(&app.stats.bodies_refused))?;
-    let samples =
-        post.appends.iter().flat_map(|append| &append.records).map(|record| record.samples.len()).sum::<usize>();
+    let samples = post.appends.iter().flat_map(|append| &append.records).map(wire::weight).sum::<usize>();
     let records = post.appends.iter().map(|append| append.records.len()).sum::<usize>();
     let bytes = samples * size_of::<Sample>() + records * size_of::<Record>();
     app.ledger.widen(&mut body.ticket, bytes).map_err(|refused| turned_away(app, refused))?;
@@ -105,6 +104,7 @@ pub fn translate(post: Post) -> Vec<energy::Append> {
         import: append.import,
         sent,
         records: append.records,
+        live: append.live,
     };
     post.appends.into_iter().map(append).collect()
 }

@@ -123,7 +123,7 @@ impl Readings {
             for account in instant.chunk_by(|one, next| one.account == next.account) {
                 for (layer, item) in merged(account).into_iter().enumerate() {
                     if first + layer == records.len() {
-                        records.push(Record { context: 0, at: item.at, samples: Vec::new() });
+                        records.push(Record { context: 0, at: item.at, samples: Vec::new(), ..Record::default() });
                     }
                     let Some(device) = devices.of(&item) else { continue };
                     let counter = item.counter.map(|counter| counter.value);

@@ -187,7 +187,7 @@ fn append(base: Position, hello: bool) -> Post {
     let context = Context { clock: Clock::Utc, wall_offset_ns: 0, devices: vec![device] };
     let at = u64::try_from(aggregator::app::wall_clock().0).expect("after 1970");
     let sample = Sample { device: 0, power: Some(Milliwatts(1000)), ..Sample::default() };
-    let records = vec![Record { context: wire::context_id(&context), at, samples: vec![sample] }];
+    let records = vec![Record { context: wire::context_id(&context), at, samples: vec![sample], ..Record::default() }];
     let hello = hello.then(|| Hello { contexts: vec![context], agent: "test/1".into(), ..Hello::default() });
     let append = wire::Append { stream: [3; 16], owner: host("n"), hello, base, import: false, records };
     Post { sent: None, appends: vec![append] }

@@ -27,6 +27,7 @@ fn append(host: usize, round: u64) -> Append {
         samples: (0..DEVICES)
             .map(|device| Sample { device, power: Some(Milliwatts(400_000 + tick * 3)), ..Sample::default() })
             .collect(),
+        ..Record::default()
     };
     let position = |seq: u64| Position { seq, digest: [0; 16] };
     Append {
@@ -42,6 +43,7 @@ fn append(host: usize, round: u64) -> Append {
         import: true,
         sent: None,
         records: (0..TICKS).map(record).collect(),
+        live: vec![],
     }
 }
 

@@ -19,7 +19,7 @@ fn post() -> Result<Post, meter::NameError> {
         let at = 86_400_000_000_000 + tick * 1_000_000_000 + random(6_000_000);
         let mut power = |device: u16| Some(Milliwatts(296_000 + 40_000 * u64::from(device) + random(8000)));
         let samples = (0..DEVICES).map(|device| Sample { device, power: power(device), ..Sample::default() }).collect();
-        Record { context: 1, at, samples }
+        Record { context: 1, at, samples, ..Record::default() }
     };
     let append = Append {
         stream: [1; 16],

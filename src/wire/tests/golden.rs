@@ -4,8 +4,8 @@
 #![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use meter::{
-    AccountKey, Clock, Context, DeviceDecl, Labels, Microjoules, Milliwatts, Owner, Position, Record, Refusal, Sample,
-    Scope,
+    AccountKey, Clock, Context, DeviceDecl, Energy, Labels, Microjoules, Milliwatts, Owner, Position, Reading, Record,
+    Refusal, Sample, Scope, Span, Summary,
 };
 use wire::{Answer, Append, AppendAnswer, Hello, Post, RefusedCount, SentAt, WireError};
 
@@ -58,7 +58,7 @@ fn context() -> Context {
 }
 
 fn records() -> Vec<Record> {
-    let record = |at, samples| Record { context: CONTEXT_ID, at, samples };
+    let record = |at, samples| Record { context: CONTEXT_ID, at, samples, ..Record::default() };
     let power = |mw| Sample { power: Some(Milliwatts(mw)), ..Sample::default() };
     let counter = |uj| Sample { device: 1, counter: Some(Microjoules(uj)), ..Sample::default() };
     vec![
@@ -89,6 +89,7 @@ fn post() -> Post {
             base: Position { seq: 300, digest: [0xcc; 16] },
             import: false,
             records: records(),
+            live: vec![],
         }],
     }
 }
@@ -123,8 +124,33 @@ fn a_record_worked_out_by_hand() {
         context: 0x0102_0304_0506_0708,
         at: 1000,
         samples: vec![Sample { power: Some(Milliwatts(412_500)), ..Sample::default() }],
+        ..Record::default()
     };
     assert_eq!(hex(&wire::encode_record(&record)), "010807060504030201e807010001d49619");
+}
+
+#[test]
+fn a_summary_worked_out_by_hand() {
+    let span = Span {
+        device: 3,
+        from: Reading { at: 400, power: Some(Milliwatts(5)), counter: None },
+        to: Reading { at: 900, power: Some(Milliwatts(6)), counter: Some(Microjoules(300)) },
+        counter: Energy::ZERO,
+        integrated: Energy(2_000_000 * 128 + 7),
+        readings: 60,
+    };
+    let summary = Summary { spans: vec![span], refused: vec![(4, Refusal::Sentinel, 2)] };
+    let record =
+        Record { context: 0x0102_0304_0506_0708, at: 1000, summary: Some(Box::new(summary)), ..Record::default() };
+    // version 02 · context · at 1000 · one span: device 3 · tag 1 + 4 + 8 · 600 ns before: d8 04 · 500 ns long: f4 03 ·
+    // 5 mW · 6 mW · 300 µJ: ac 02 · no counter energy · 128 µJ: 80 01, and 7 · 60 readings ·
+    // one refusal: device 4 · reason 2 · 2 times.
+    let expected = "020807060504030201e80701030dd804f4030506ac0200008001073c01040202";
+    assert_eq!(hex(&wire::encode_record(&record)), expected);
+    assert_eq!(wire::decode_record(&bytes(expected)), Ok(record));
+    // A span that ends before it begins, or beyond its record, is none.
+    let beyond = "020807060504030201e80701030dd804f4050506ac0200008001073c01040202";
+    assert_eq!(wire::decode_record(&bytes(beyond)), Err(WireError::Malformed("a span outside its record")));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 #![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use meter::{
-    AccountKey, Clock, Context, DeviceDecl, Labels, Microjoules, Milliwatts, Owner, Position, Record, Refusal, Sample,
-    Scope,
+    AccountKey, Clock, Context, DeviceDecl, Energy, Labels, Microjoules, Milliwatts, Owner, Position, Reading, Record,
+    Refusal, Sample, Scope, Span, Summary,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -29,7 +29,53 @@ fn record(contexts: u64) -> impl Strategy<Value = Record> {
         };
         samples.into_iter().map(sample).collect()
     });
-    (0..contexts, number(), samples).prop_map(|(context, at, samples)| Record { context, at, samples })
+    (0..contexts, number(), samples).prop_map(|(context, at, samples)| Record {
+        context,
+        at,
+        samples,
+        ..Record::default()
+    })
+}
+
+/// Spans of one device each, so that they are in order whatever they are.
+fn summary() -> impl Strategy<Value = Record> {
+    let values = || {
+        prop_oneof![
+            (number(), number()).prop_map(|(p, c)| (Some(p), Some(c))),
+            number().prop_map(|p| (Some(p), None)),
+            number().prop_map(|c| (None, Some(c)))
+        ]
+    };
+    let energy = || (any::<u64>(), 0..2_000_000_i128).prop_map(|(uj, rest)| Energy(i128::from(uj) * 2_000_000 + rest));
+    let span = (number(), 1..u64::MAX, values(), values(), energy(), energy(), number());
+    let refused = vec((0..512_u16, refusal(), number()), 0..4);
+    (any::<u64>(), number(), btree_map(0..512_u16, span, 0..5), refused).prop_map(|(context, at, spans, refused)| {
+        let spans = spans.into_iter().map(|(device, (before, length, from, to, counter, integrated, readings))| {
+            let begin = at - before.min(at);
+            let reading = |at, (power, counter): (Option<u64>, Option<u64>)| Reading {
+                at,
+                power: power.map(Milliwatts),
+                counter: counter.map(Microjoules),
+            };
+            let end = begin + length.min(at - begin);
+            let (from, to) = (reading(begin, from), reading(end, to));
+            // What has no length has one reading and no energy.
+            if begin == end {
+                return Span { device, from, to: from, readings, ..Span::default() };
+            }
+            Span { device, from, to, counter, integrated, readings }
+        });
+        let spans = spans.collect();
+        Record { context, at, summary: Some(Box::new(Summary { spans, refused })), ..Record::default() }
+    })
+}
+
+/// Looks, and now and then a summary of many.
+fn records(contexts: u64) -> impl Strategy<Value = Vec<Record>> {
+    vec(
+        prop_oneof![9 => record(contexts), 1 => (summary(), 0..contexts).prop_map(|(summary, context)| Record { context, ..summary })],
+        0..20,
+    )
 }
 
 fn context() -> impl Strategy<Value = Context> {
@@ -63,15 +109,16 @@ fn position() -> impl Strategy<Value = Position> {
 
 fn post() -> impl Strategy<Value = Post> {
     let owner = "[A-Za-z0-9._:@+-]{1,30}".prop_map(|name| Owner::host(&name).expect("a good name"));
-    let append =
-        (any::<[u8; 16]>(), owner, proptest::option::of(hello()), position(), any::<bool>(), vec(record(4), 0..20));
-    let append = append.prop_map(|(stream, owner, hello, base, import, records)| Append {
+    let live = vec(record(u64::MAX), 0..3);
+    let append = (any::<[u8; 16]>(), owner, proptest::option::of(hello()), position(), any::<bool>(), records(4), live);
+    let append = append.prop_map(|(stream, owner, hello, base, import, records, live)| Append {
         stream,
         owner,
         hello,
         base,
         import,
         records,
+        live,
     });
     let sent = any::<Option<([u8; 16], u64, i64)>>();
     (sent, vec(append, 0..4)).prop_map(|(sent, appends)| Post {
@@ -109,8 +156,9 @@ proptest! {
     }
 
     #[test]
-    fn records_and_contexts_come_back_as_they_were(record in record(u64::MAX), context in context()) {
+    fn records_and_contexts_come_back_as_they_were(record in record(u64::MAX), summary in summary(), context in context()) {
         prop_assert_eq!(wire::decode_record(&wire::encode_record(&record)), Ok(record));
+        prop_assert_eq!(wire::decode_record(&wire::encode_record(&summary)), Ok(summary));
         prop_assert_eq!(wire::decode_context(&wire::encode_context(&context)), Ok(context));
     }
 
@@ -157,12 +205,12 @@ proptest! {
 
 fn append(records: Vec<Record>) -> Append {
     let owner = Owner::host("n").expect("a good name");
-    Append { stream: [1; 16], owner, hello: None, base: Position::default(), import: false, records }
+    Append { stream: [1; 16], owner, hello: None, base: Position::default(), import: false, records, live: vec![] }
 }
 
 fn idle(at: u64, samples: u16) -> Record {
     let sample = |device| Sample { device, power: Some(Milliwatts(0)), ..Sample::default() };
-    Record { context: 1, at, samples: (0..samples).map(sample).collect() }
+    Record { context: 1, at, samples: (0..samples).map(sample).collect(), ..Record::default() }
 }
 
 #[test]
@@ -267,7 +315,7 @@ fn typical(ticks: u64) -> Vec<Record> {
             let mut power = |device: u64| Some(Milliwatts(300_000 + 40_000 * device - 4000 + random(8000)));
             let samples =
                 (0..10).map(|device| Sample { device, power: power(device.into()), ..Sample::default() }).collect();
-            Record { context: 0x0123_4567_89ab_cdef, at, samples }
+            Record { context: 0x0123_4567_89ab_cdef, at, samples, ..Record::default() }
         })
         .collect()
 }

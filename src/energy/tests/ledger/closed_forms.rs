@@ -146,6 +146,7 @@ fn refused_readings_are_gaps_not_zeros() {
         context: 1,
         at,
         samples: vec![Sample { refused: Some(reason), ..Sample::default() }],
+        ..meter::Record::default()
     };
     let records = [
         power(T0, 0, 700_000),
@@ -169,6 +170,7 @@ fn a_bad_power_beside_a_good_counter_is_counted_and_the_counter_books() {
             refused: Some(Refusal::PowerNotFinite),
             ..Sample::default()
         }],
+        ..meter::Record::default()
     };
     let state = book(recorded(vec![counter("a", 1, 7, None)]), &[both(T0, 0), both(T0 + S, 300_000_000)], 2);
     assert_eq!(state.accounts[0].lifetime[Quality::Counter], joules(300));
@@ -233,6 +235,7 @@ fn a_counter_that_reads_low_is_flagged_against_integrated_power() {
             counter: Some(meter::Microjoules(i * 37_400_000)),
             ..Sample::default()
         }],
+        ..meter::Record::default()
     };
     let records: Vec<_> = (0..1000).map(sample).collect();
     let state = book(context, &records, 100);

@@ -5,4 +5,5 @@
 mod closed_forms;
 mod delivery;
 mod properties;
+mod spans;
 mod support;

@@ -33,11 +33,21 @@ pub(crate) fn recorded(devices: Vec<DeviceDecl>) -> Context {
 }
 
 pub(crate) fn power(at: u64, device: u16, mw: u64) -> Record {
-    Record { context: 1, at, samples: vec![Sample { device, power: Some(Milliwatts(mw)), ..Sample::default() }] }
+    Record {
+        context: 1,
+        at,
+        samples: vec![Sample { device, power: Some(Milliwatts(mw)), ..Sample::default() }],
+        ..Record::default()
+    }
 }
 
 pub(crate) fn count(at: u64, device: u16, uj: u64) -> Record {
-    Record { context: 1, at, samples: vec![Sample { device, counter: Some(Microjoules(uj)), ..Sample::default() }] }
+    Record {
+        context: 1,
+        at,
+        samples: vec![Sample { device, counter: Some(Microjoules(uj)), ..Sample::default() }],
+        ..Record::default()
+    }
 }
 
 /// A stream that appends to a ledger as an agent would.
@@ -70,6 +80,7 @@ impl Agent {
             import: self.import,
             sent: None,
             records: records.to_vec(),
+            live: vec![],
         }
     }
 
