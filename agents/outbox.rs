@@ -10,7 +10,7 @@ use meter::{Context, Id, Labels, Owner, Record, Refusal};
 use wire::{Answer, Append, AppendAnswer, Hello, Post, SentAt, WireError};
 
 use crate::delivery::{Delivery, Step};
-use crate::spool::{Room, Spool, SpoolError};
+use crate::spool::{Batch, Room, Spool, SpoolError};
 
 /// Canonical bytes per post. They shrink to about half when packed, so that a body stays well
 /// below [`wire::BODY_MAX`]; where they do not, the amount is halved.
@@ -29,9 +29,14 @@ pub struct Lane {
     import: bool,
     hello: Hello,
     spool: Spool,
+    /// The stream that `delivery` speaks of: the spool may have begun another one since.
+    stream: Id,
     delivery: Delivery,
     told: BTreeSet<u64>,
     under_way: Option<UnderWay>,
+    /// Where the last post ended that was not answered: it is repeated as it was, so that a ledger can
+    /// stand in no more than one place that is not known yet.
+    unanswered: Option<u64>,
     not_before_ns: u64,
     rejected: Option<Rejection>,
     tally: Tally,
@@ -111,10 +116,12 @@ impl Lane {
             owner,
             import,
             hello,
+            stream: spool.stream(),
             spool,
             delivery,
             told: BTreeSet::new(),
             under_way: None,
+            unanswered: None,
             not_before_ns: 0,
             rejected: None,
             tally: Tally::default(),
@@ -165,29 +172,32 @@ impl Lane {
     /// The next append, if there is anything to say.
     fn next_append(&mut self, now_ns: u64, room: Room) -> Option<(Append, Size)> {
         self.under_way = None;
+        self.follow_spool();
         if now_ns < self.not_before_ns || self.is_delivered() {
             return None;
         }
-        let mut size = Size::default();
-        let mut needed = BTreeMap::new();
         if let Some(stands) = self.delivery.stands().filter(|stands| stands.seq < self.spool.start().seq) {
             let step = self.delivery.lost(stands.seq);
             self.follow(step, now_ns);
         }
-        let batch = self.delivery.stands().map(|stands| self.spool.read(stands, room));
-        let (base, records) = match batch {
-            Some(Ok(batch)) => {
-                size = Size { bytes: batch.bytes, samples: batch.samples };
-                needed = batch.contexts;
-                (self.delivery.stands()?, batch.records)
-            }
+        let until = self.unanswered.unwrap_or(u64::MAX);
+        let batch = self.delivery.stands().map(|stands| (stands, self.spool.read(stands, Room { until, ..room })));
+        let (base, batch) = match batch {
+            Some((stands, Ok(batch))) => (stands, batch),
             asking => {
                 if asking.is_some() {
                     self.delivery.ask();
                 }
-                (self.spool.head(), Vec::new())
+                (self.spool.head(), Batch::default())
             }
         };
+        let size = Size { bytes: batch.bytes, samples: batch.samples };
+        let (records, mut needed) = (batch.records, batch.contexts);
+        if !records.is_empty() {
+            self.unanswered = Some(batch.end.seq);
+            self.spool.note_sent(batch.end.seq);
+        }
+        let live = if records.is_empty() { Vec::new() } else { self.present(batch.end.seq, &mut needed) };
         let untold = needed.keys().any(|id| !self.told.contains(id));
         let introduced = self.delivery.wants_hello() || untold;
         let hello = introduced.then(|| {
@@ -196,13 +206,54 @@ impl Lane {
         });
         self.under_way = Some(UnderWay { introduced, contexts: needed.into_keys().collect() });
         let (stream, owner) = (self.spool.stream(), self.owner.clone());
-        Some((Append { stream, owner, hello, base, import: self.import, records }, size))
+        Some((Append { stream, owner, hello, base, import: self.import, records, live }, size))
+    }
+
+    /// The newest records, to be shown while older ones are brought; none if the append brings them.
+    fn present(&self, end: u64, needed: &mut BTreeMap<u64, Arc<Context>>) -> Vec<Record> {
+        if self.import || end == self.spool.head().seq {
+            return Vec::new();
+        }
+        let room = wire::CONTEXTS_MAX - needed.len().min(wire::CONTEXTS_MAX);
+        let newest: Vec<_> = self.spool.newest().take(room.min(wire::LIVE_MAX)).collect();
+        needed.extend(newest.iter().map(|(record, context)| (record.context, Arc::clone(context))));
+        newest.into_iter().map(|(record, _)| record.clone()).collect()
+    }
+
+    /// A spool that was coalesced, or came home, is a stream that no ledger has heard of.
+    fn follow_spool(&mut self) {
+        if self.stream != self.spool.stream() {
+            self.stream = self.spool.stream();
+            self.delivery = Delivery::fresh();
+            self.told.clear();
+            self.unanswered = None;
+        }
     }
 
     /// Takes the answer to the append under way.
     fn settle(&mut self, answer: &AppendAnswer, now_ns: u64) {
         let Some(under_way) = self.under_way.take() else { return };
+        self.note(answer);
+        if self.stream != self.spool.stream() {
+            // What it speaks of has another name by now.
+            return self.follow_spool();
+        }
+        self.unanswered = None;
         let step = self.delivery.step(answer, under_way.introduced, |seq| self.spool.digest_at(seq));
+        if matches!(step, Step::Durable(_)) {
+            self.told.extend(under_way.contexts);
+            if self.rejected.take().is_some() {
+                tracing::info!(owner = %self.owner, "the ledger accepts this owner's readings again");
+            }
+        }
+        self.follow(step, now_ns);
+        if self.delivery.stalled() >= STALLED_MAX {
+            self.not_before_ns = self.not_before_ns.max(now_ns + REJECTED_WAIT_NS);
+        }
+    }
+
+    /// Adds up what the ledger made of the readings.
+    fn note(&mut self, answer: &AppendAnswer) {
         if let AppendAnswer::Durable { booked, fenced, refused, .. } = answer {
             self.tally.booked += booked;
             self.tally.fenced += fenced;
@@ -213,16 +264,6 @@ impl Lane {
                 }
                 *seen += refused.count;
             }
-        }
-        if matches!(step, Step::Durable(_)) {
-            self.told.extend(under_way.contexts);
-            if self.rejected.take().is_some() {
-                tracing::info!(owner = %self.owner, "the ledger accepts this owner's readings again");
-            }
-        }
-        self.follow(step, now_ns);
-        if self.delivery.stalled() >= STALLED_MAX {
-            self.not_before_ns = self.not_before_ns.max(now_ns + REJECTED_WAIT_NS);
         }
     }
 
@@ -240,6 +281,7 @@ impl Lane {
                 if let Err(error) = self.spool.mint() {
                     tracing::error!(%error, "the new stream's identity cannot be saved");
                 }
+                (self.stream, self.unanswered) = (self.spool.stream(), None);
             }
             Step::Rejected { code, detail } => {
                 let rejection = Rejection { code, detail };
@@ -313,7 +355,7 @@ impl Outbox {
     }
 
     fn gather(&mut self, now_ns: u64) -> (Vec<Append>, bool) {
-        let mut left = Room { bytes: self.post_bytes, samples: wire::SAMPLES_MAX };
+        let mut left = Room { bytes: self.post_bytes, samples: wire::SAMPLES_MAX, until: u64::MAX };
         let (mut appends, mut more) = (Vec::new(), false);
         let count = self.lanes.len();
         let begin = self.turn;
@@ -342,6 +384,7 @@ impl Outbox {
     /// The body was too large for the other end: smaller posts from now on.
     pub fn halve(&mut self) {
         self.post_bytes = (self.post_bytes / 2).max(1);
+        self.lanes.iter_mut().for_each(|lane| lane.unanswered = None);
     }
 
     /// Takes the answer to the post under way; whether a stream learned something that lets it go on

@@ -91,10 +91,11 @@ fn labels(settings: &Settings) -> Labels {
 fn open_spool(settings: &Settings, owner: &Owner, fingerprint: Id) -> Result<Spool, SpoolError> {
     let max_bytes = settings.spool.max_mib.max(1) << 20;
     let path = settings.state_dir().join(format!("spool-{:016x}", owner.stable_hash()));
+    let home = path.clone();
     match Spool::open(&path, fingerprint, max_bytes) {
         Err(SpoolError::Io(path, error)) => {
-            tracing::error!(path = %path.display(), %error, "the spool cannot be opened: readings are held in memory and would be lost with the process; give --state-dir");
-            Spool::in_memory(max_bytes)
+            tracing::error!(path = %path.display(), %error, "the spool cannot be opened: readings are held in memory and would be lost with the process; free the disk or give --state-dir, it is tried again every few seconds");
+            Spool::in_memory_until(&home, fingerprint, max_bytes)
         }
         other => other,
     }

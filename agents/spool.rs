@@ -1,17 +1,26 @@
 //! The spool: everything sampled, until the ledger has it and for as long as there is room after.
 //!
-//! - **Limits.** At most so many bytes. When full, the oldest segment goes: acknowledged ones are the
-//!   oldest, and only when there is none is unacknowledged data dropped, said aloud and counted.
+//! - **Limits.** At most so many bytes. When full, acknowledged segments go first; then the oldest of the
+//!   others are coalesced ([`coalesce`]); only then is unacknowledged data dropped, said aloud and counted.
 //! - **Format.** Segments of canonical records, each with the contexts it needs in front of their
 //!   first use. The stream's id and where it begins stand beside them in a state file, so that a
 //!   stream gets a new identity without a byte of its records being rewritten.
 //! - **Operation.** Written record by record, synced every few seconds by its owner and at the end of
 //!   a segment. Opening walks all frames and cuts each segment at its first damaged one. A disk that
-//!   fails moves the spool to memory, segment by segment, until a later segment can be made on disk.
+//!   fails moves the spool to memory; with each sync it is tried again, and what was held in memory is
+//!   brought to disk.
+//! - **Identity.** A stream's id changes when the spool was coalesced, came home, or was minted. Whoever
+//!   sends from it compares [`Spool::stream`] with the stream that was asked about.
 
 mod batch;
+mod coalesce;
+mod disk;
 mod folder;
+mod room;
+#[cfg(test)]
+mod room_tests;
 pub(crate) mod segment;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +32,11 @@ use std::sync::Arc;
 use meter::{Context, Id, Position, Record};
 
 pub use batch::{Batch, Room, Unreadable};
-use folder::{Folder, State};
-use segment::{Frames, Kind, Medium, put_frame};
+use disk::Memory;
+pub use disk::{Disk, Medium};
+use folder::Folder;
+use segment::{Frames, Kind, put_frame};
+use state::State;
 
 /// Why a spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +67,21 @@ pub enum SpoolError {
 /// One stream's records.
 #[derive(Debug)]
 pub struct Spool {
-    folder: Option<Folder>,
+    disk: Option<Box<dyn Disk>>,
+    /// The folder that could not be opened: tried again with each sync.
+    home: Option<PathBuf>,
     fingerprint: Id,
     stream: Id,
+    ids: Ids,
     max_bytes: u64,
     segments: VecDeque<Segment>,
     head: Position,
     contexts: BTreeMap<u64, Arc<Context>>,
+    /// The newest record of each context.
+    newest: BTreeMap<u64, Record>,
     acknowledged: u64,
+    /// The ends of posts that were sent and may have been applied.
+    sent: BTreeSet<u64>,
     cursor: Option<Cursor>,
     unsynced: bool,
     degraded: bool,
@@ -78,7 +97,30 @@ struct Segment {
     bytes: u64,
     /// The contexts declared in it.
     contexts: BTreeSet<u64>,
-    medium: Medium,
+    /// How often it was coalesced.
+    level: u8,
+    medium: Box<dyn Medium>,
+}
+
+impl Segment {
+    fn empty(number: u64, start: Position, medium: Box<dyn Medium>) -> Self {
+        Self { number, start, bytes: 0, contexts: BTreeSet::new(), level: 0, medium }
+    }
+}
+
+/// Where the ids of new streams come from.
+struct Ids(Box<dyn FnMut() -> Result<Id, SpoolError> + Send>);
+
+impl Ids {
+    fn next(&mut self) -> Result<Id, SpoolError> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Ids {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ids")
+    }
 }
 
 /// Where the last batch ended, so that the next one need not look for it.
@@ -106,14 +148,18 @@ impl Spool {
     /// [`SpoolError::Random`].
     pub fn in_memory(max_bytes: u64) -> Result<Self, SpoolError> {
         Ok(Self {
-            folder: None,
+            disk: None,
+            home: None,
             fingerprint: Id::default(),
             stream: random_id()?,
+            ids: Ids(Box::new(random_id)),
             max_bytes,
             segments: VecDeque::new(),
             head: Position::default(),
             contexts: BTreeMap::new(),
+            newest: BTreeMap::new(),
             acknowledged: 0,
+            sent: BTreeSet::new(),
             cursor: None,
             unsynced: false,
             degraded: false,
@@ -122,38 +168,66 @@ impl Spool {
         })
     }
 
-    /// Opens the spool in a folder and resumes its stream. A folder written by another machine (a
-    /// cloned disk) begins a new stream, empty: its readings are that machine's to deliver.
+    /// A spool in memory that moves to its folder as soon as that can be opened.
+    ///
+    /// # Errors
+    /// [`SpoolError::Random`].
+    pub fn in_memory_until(path: &Path, fingerprint: Id, max_bytes: u64) -> Result<Self, SpoolError> {
+        Ok(Self { home: Some(path.into()), fingerprint, degraded: true, ..Self::in_memory(max_bytes)? })
+    }
+
+    /// Opens the spool in a folder and resumes its stream. The records of a folder written by another
+    /// machine (a cloned disk) become a new stream: should they be this owner's after all, none is lost,
+    /// and none is booked twice.
     ///
     /// # Errors
     /// [`SpoolError`] that says what to do about it.
     pub fn open(path: &Path, fingerprint: Id, max_bytes: u64) -> Result<Self, SpoolError> {
-        let folder = Folder::open(path)?;
+        Self::open_on(Box::new(Folder::open(path)?), fingerprint, max_bytes)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// [`SpoolError`] that says what to do about it.
+    pub fn open_on(disk: Box<dyn Disk>, fingerprint: Id, max_bytes: u64) -> Result<Self, SpoolError> {
         let mut spool = Self { fingerprint, ..Self::in_memory(max_bytes)? };
-        let mut numbers = folder.segments()?;
-        let state = folder.state()?;
+        let mut numbers = disk.segments()?;
+        let state = disk.state()?.and_then(|payload| State::read(&payload));
         let cloned = state.is_some_and(|state| state.fingerprint != fingerprint);
         if cloned {
-            tracing::warn!(folder = %path.display(), "the spool was written by another machine: starting a new one");
+            tracing::warn!(disk = ?disk, "the spool was written by another machine (a cloned disk?): its records are sent as a new stream");
         } else if state.is_none() && !numbers.is_empty() {
-            tracing::warn!(folder = %path.display(), "the spool's state file is missing or damaged: its records become a new stream");
+            tracing::warn!(disk = ?disk, "the spool's state file is missing or damaged: its records become a new stream");
         }
-        let first = if cloned { u64::MAX } else { state.map_or(0, |state| state.segment) };
+        let first = state.map_or(0, |state| state.segment);
         for number in numbers.extract_if(.., |number| *number < first) {
-            folder.remove(number)?;
+            disk.remove(number)?;
         }
         let mut start = Position::default();
         if let Some(state) = state.filter(|_| !cloned) {
             (spool.stream, start) = (state.stream, state.start);
         }
         for number in numbers {
-            let medium = folder.segment(number, false)?;
-            spool.segments.push_back(Segment { number, start, bytes: 0, contexts: BTreeSet::new(), medium });
+            spool.segments.push_back(Segment::empty(number, start, disk.segment(number, false)?));
         }
-        spool.folder = Some(folder);
-        spool.index(start).map_err(|error| SpoolError::Io(path.into(), error))?;
+        spool.disk = Some(disk);
+        spool.index(start).map_err(|error| spool.failed(error))?;
         spool.write_state()?;
         Ok(spool)
+    }
+
+    /// Takes the ids of new streams from elsewhere: for simulations, which have to be repeatable.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the identity cannot be saved.
+    pub fn with_ids(mut self, ids: Box<dyn FnMut() -> Result<Id, SpoolError> + Send>) -> Result<Self, SpoolError> {
+        self.ids = Ids(ids);
+        if self.head.seq == 0 {
+            self.stream = self.ids.next()?;
+            self.write_state()?;
+        }
+        Ok(self)
     }
 
     /// The stream's id.
@@ -198,20 +272,51 @@ impl Spool {
         let mut bytes = std::mem::take(&mut self.frame);
         bytes.clear();
         wire::encode_record_into(record, &mut bytes);
-        let digest = wire::chain(&self.head.digest, &bytes);
         self.contexts.entry(record.context).or_insert_with(|| Arc::clone(context));
         if self.segments.back().is_none_or(|tail| tail.bytes >= self.segment_bytes()) {
             self.rotate(bytes.len() as u64);
         }
+        // Only now: to make room the stream may have begun anew.
+        let digest = wire::chain(&self.head.digest, &bytes);
         if let Err(error) = self.write(record.context, &bytes) {
-            tracing::error!(%error, "the spool cannot be written: new readings are held in memory and would be lost with the process");
-            self.degraded = true;
-            self.push_segment(Medium::Memory(Vec::new()));
+            self.degrade(&error);
+            self.push_segment(Box::new(Memory::default()));
             // Memory takes whatever it is given.
             let _ = self.write(record.context, &bytes);
         }
         self.head = Position { seq: self.head.seq + 1, digest };
+        self.newest.insert(record.context, record.clone());
         self.frame = bytes;
+    }
+
+    /// Notes, before it is sent, that a post ends at `seq`: a ledger may apply it although no answer comes
+    /// back, and what it has applied must not be coalesced with what it has not.
+    pub fn note_sent(&mut self, seq: u64) {
+        if seq <= self.acknowledged || seq > self.head.seq || !self.sent.insert(seq) {
+            return;
+        }
+        let mut frame = Vec::with_capacity(17);
+        put_frame(Kind::Sent, &(self.head.seq - seq).to_le_bytes(), &mut frame);
+        if let Some(tail) = self.segments.back_mut()
+            && tail.medium.append(&frame, tail.bytes).is_ok()
+        {
+            tail.bytes += frame.len() as u64;
+        }
+    }
+
+    /// The newest record of each source, with its context.
+    pub fn newest(&self) -> impl Iterator<Item = (&Record, &Arc<Context>)> {
+        self.newest.values().filter_map(|record| Some((record, self.contexts.get(&record.context)?)))
+    }
+
+    fn degrade(&mut self, error: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.degraded, true) {
+            tracing::error!(%error, "the spool cannot be written: new readings are held in memory and would be lost with the process; free the disk, it is tried again every few seconds");
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> SpoolError {
+        SpoolError::Io(format!("{:?}", self.disk).into(), error)
     }
 
     fn write(&mut self, context: u64, record: &[u8]) -> io::Result<()> {
@@ -234,79 +339,42 @@ impl Spool {
         self.sync();
         self.make_room(needed + self.segment_bytes());
         let number = self.segments.back().map_or(0, |tail| tail.number + 1);
-        let medium = match self.folder.as_ref().map(|folder| folder.segment(number, true)) {
-            None => Medium::Memory(Vec::new()),
-            Some(Ok(medium)) => {
-                if std::mem::take(&mut self.degraded) {
-                    tracing::info!("the spool can be written again");
-                }
-                medium
-            }
+        let medium = match self.disk.as_ref().map(|disk| disk.segment(number, true)) {
+            None => Box::new(Memory::default()),
+            Some(Ok(medium)) => medium,
             Some(Err(error)) => {
-                if !std::mem::replace(&mut self.degraded, true) {
-                    tracing::error!(%error, "the spool cannot be written: new readings are held in memory and would be lost with the process");
-                }
-                Medium::Memory(Vec::new())
+                self.degrade(&error);
+                Box::new(Memory::default())
             }
         };
         self.push_segment(medium);
     }
 
-    fn push_segment(&mut self, medium: Medium) {
+    fn push_segment(&mut self, medium: Box<dyn Medium>) {
         let number = self.segments.back().map_or(0, |tail| tail.number + 1);
-        self.segments.push_back(Segment { number, start: self.head, bytes: 0, contexts: BTreeSet::new(), medium });
-    }
-
-    /// Lets the oldest segments go until `needed` bytes fit. This is where unacknowledged records
-    /// will be coalesced to their registers instead; today they are dropped, which leaves a hole in
-    /// the ledger that says so.
-    fn make_room(&mut self, needed: u64) {
-        let before = self.segments.len();
-        while self.bytes() + needed > self.max_bytes {
-            let Some(oldest) = self.segments.pop_front() else { break };
-            let end = self.start();
-            let lost = end.seq.saturating_sub(oldest.start.seq.max(self.acknowledged));
-            if lost > 0 {
-                self.dropped += lost;
-                tracing::error!(
-                    records = lost,
-                    "the spool is full: the oldest records are dropped, the ledger will show a hole"
-                );
-            }
-            // In this order a crash in between leaves a segment too much, never one too few.
-            if let Err(error) = self.write_state() {
-                tracing::error!(%error, "the spool's state cannot be written");
-            }
-            if let (Some(folder), Medium::File(_)) = (&self.folder, &oldest.medium)
-                && let Err(error) = folder.remove(oldest.number)
-            {
-                tracing::error!(%error, "a spool segment cannot be deleted");
-            }
-        }
-        if self.segments.len() < before {
-            let used: BTreeSet<u64> = self.segments.iter().flat_map(|segment| &segment.contexts).copied().collect();
-            self.contexts.retain(|id, _| used.contains(id));
-        }
+        self.segments.push_back(Segment::empty(number, self.head, medium));
     }
 
     /// A sixteenth of the whole, so that dropping one loses little; at most 4 MiB, so that looking
     /// for a record in one stays cheap.
     fn segment_bytes(&self) -> u64 {
-        (self.max_bytes / 16).clamp(4 << 10, 4 << 20)
+        (self.max_bytes / 16).clamp(1 << 10, 4 << 20)
     }
 
-    /// Notes that the ledger has everything up to `seq` on disk.
-    pub const fn acknowledge(&mut self, seq: u64) {
+    /// Notes that the ledger has everything up to `seq` on disk; less than before, if it lost some.
+    pub fn acknowledge(&mut self, seq: u64) {
         self.acknowledged = seq;
+        self.sent = self.sent.split_off(&(seq + 1));
     }
 
-    /// Makes what was appended survive a power loss.
+    /// Makes what was appended survive a power loss. What could not be written is tried again.
     pub fn sync(&mut self) {
+        self.mend();
         if !std::mem::take(&mut self.unsynced) {
             return;
         }
         if let Some(error) = self.segments.back().and_then(|tail| tail.medium.sync().err()) {
-            tracing::error!(%error, "the spool cannot be synced to disk");
+            tracing::error!(%error, "the spool cannot be synced to disk: the last seconds would not survive a power loss");
         }
     }
 
@@ -315,9 +383,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`]; the old identity stays.
     pub fn mint(&mut self) -> Result<(), SpoolError> {
-        self.stream = random_id()?;
+        self.stream = self.ids.next()?;
         self.acknowledged = 0;
-        self.cursor = None;
         if let Err(error) = self.index(Position::default()) {
             tracing::error!(%error, "the spool cannot be read");
         }
@@ -327,18 +394,28 @@ impl Spool {
     /// Walks all segments: where each begins, what it declares; cuts each at its first damage.
     fn index(&mut self, start: Position) -> io::Result<()> {
         let mut at = start;
+        self.cursor = None;
+        self.sent.clear();
         for segment in &mut self.segments {
             let length = segment.medium.len()?;
-            let mut frames = Frames::new(&segment.medium, 0, length);
+            let mut frames = Frames::new(&*segment.medium, 0, length);
             segment.start = at;
             segment.contexts.clear();
             while let Some((kind, bytes)) = frames.next()? {
-                if kind == Kind::Record {
-                    at = Position { seq: at.seq + 1, digest: wire::chain(&at.digest, bytes) };
-                } else if let Ok(context) = wire::decode_context(bytes) {
-                    let id = wire::context_id(&context);
-                    segment.contexts.insert(id);
-                    self.contexts.entry(id).or_insert_with(|| Arc::new(context));
+                match kind {
+                    Kind::Record => {
+                        at = Position { seq: at.seq + 1, digest: wire::chain(&at.digest, bytes) };
+                    }
+                    Kind::Sent => {
+                        let back = bytes.try_into().map_or(0, u64::from_le_bytes);
+                        self.sent.insert(at.seq.saturating_sub(back));
+                    }
+                    _ => {
+                        let Ok(context) = wire::decode_context(bytes) else { continue };
+                        let id = wire::context_id(&context);
+                        segment.contexts.insert(id);
+                        self.contexts.entry(id).or_insert_with(|| Arc::new(context));
+                    }
                 }
             }
             segment.bytes = frames.at();
@@ -356,12 +433,13 @@ impl Spool {
     }
 
     fn write_state(&self) -> Result<(), SpoolError> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        folder.set_state(&State {
-            stream: self.stream,
-            fingerprint: self.fingerprint,
-            segment: self.segments.front().map_or(0, |segment| segment.number),
-            start: self.start(),
-        })
+        self.write_state_from(self.start())
+    }
+
+    fn write_state_from(&self, start: Position) -> Result<(), SpoolError> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let segment = self.segments.front().map_or(0, |segment| segment.number);
+        let state = State { stream: self.stream, fingerprint: self.fingerprint, segment, start };
+        disk.set_state(&state.bytes())
     }
 }

@@ -30,6 +30,8 @@ pub struct Room {
     pub bytes: usize,
     /// Samples.
     pub samples: usize,
+    /// The last record it may hold.
+    pub until: u64,
 }
 
 /// What was to be read is not there.
@@ -53,7 +55,7 @@ impl Spool {
     /// Finds the end of record `seq` by walking the segment at `place`.
     fn seek(&self, place: usize, seq: u64) -> Option<Cursor> {
         let segment = &self.segments[place];
-        let mut frames = Frames::new(&segment.medium, 0, segment.bytes);
+        let mut frames = Frames::new(&*segment.medium, 0, segment.bytes);
         let mut position = segment.start;
         while position.seq < seq {
             if let (Kind::Record, bytes) = frames.next().ok()?? {
@@ -93,7 +95,7 @@ impl Spool {
             if segment.number != cursor.segment {
                 cursor = Cursor { position: batch.end, segment: segment.number, offset: 0 };
             }
-            let mut frames = Frames::new(&segment.medium, cursor.offset, segment.bytes);
+            let mut frames = Frames::new(&*segment.medium, cursor.offset, segment.bytes);
             let mut full = false;
             while let Some((kind, bytes)) = frames.next().map_err(|_| Unreadable)? {
                 if kind == Kind::Record && !batch.take(bytes, room, &self.contexts)? {
@@ -121,17 +123,17 @@ impl Batch {
         let record = wire::decode_record(bytes).map_err(|_| Unreadable)?;
         let known = self.contexts.contains_key(&record.context);
         let full = self.bytes + bytes.len() > room.bytes
-            || self.samples + record.samples.len() > room.samples
+            || self.samples + wire::weight(&record) > room.samples
             || self.records.len() == wire::RECORDS_MAX
             || (!known && self.contexts.len() == wire::CONTEXTS_MAX);
-        if full && !self.records.is_empty() {
+        if self.end.seq >= room.until || (full && !self.records.is_empty()) {
             return Ok(false);
         }
         if let Some(context) = contexts.get(&record.context).filter(|_| !known) {
             self.contexts.insert(record.context, Arc::clone(context));
         }
         self.bytes += bytes.len();
-        self.samples += record.samples.len();
+        self.samples += wire::weight(&record);
         self.end = Position { seq: self.end.seq + 1, digest: wire::chain(&self.end.digest, bytes) };
         self.records.push(record);
         Ok(true)

@@ -2,16 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use meter::{Id, Position};
-
 use super::SpoolError;
-use super::segment::{Frames, Kind, Medium, put_frame};
-
-/// The version of the state file.
-const STATE: u8 = 1;
+use super::disk::{Disk, Medium};
+use super::segment::{Frames, Kind, put_frame};
 
 /// A folder of our own.
 #[derive(Debug)]
@@ -19,19 +15,6 @@ pub(crate) struct Folder {
     path: PathBuf,
     /// Held for as long as the folder is in use.
     _lock: File,
-}
-
-/// What the state file says: which stream the segments are, and where it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct State {
-    /// The stream.
-    pub(crate) stream: Id,
-    /// The machine that wrote it.
-    pub(crate) fingerprint: Id,
-    /// The first segment that is kept.
-    pub(crate) segment: u64,
-    /// Where the stream stood in front of that segment.
-    pub(crate) start: Position,
 }
 
 impl Folder {
@@ -49,59 +32,18 @@ impl Folder {
         }
     }
 
-    /// The numbers of the segments in the folder, ascending.
-    pub(crate) fn segments(&self) -> Result<Vec<u64>, SpoolError> {
-        let at = |error| SpoolError::Io(self.path.clone(), error);
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(at)? {
-            let name = entry.map_err(at)?.file_name();
-            let hex = name.to_str().and_then(|name| name.strip_suffix(".segment")).filter(|hex| hex.len() == 16);
-            numbers.extend(hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    /// Opens a segment, or makes it.
-    pub(crate) fn segment(&self, number: u64, create: bool) -> Result<Medium, SpoolError> {
-        let medium = Medium::File(open_file(&self.name(number), create)?);
-        if create {
-            self.sync()?;
-        }
-        Ok(medium)
-    }
-
-    /// Deletes a segment.
-    pub(crate) fn remove(&self, number: u64) -> Result<(), SpoolError> {
-        let path = self.name(number);
-        fs::remove_file(&path).map_err(|error| SpoolError::Io(path, error))
-    }
-
-    /// Reads the state file; nothing if there is none or it is damaged.
-    pub(crate) fn state(&self) -> Result<Option<State>, SpoolError> {
-        let path = self.path.join("state");
-        if !path.exists() {
-            return Ok(None);
-        }
-        let at = |error| SpoolError::Io(path.clone(), error);
-        let medium = Medium::File(open_file(&path, false)?);
-        let mut frames = Frames::new(&medium, 0, medium.len().map_err(at)?);
-        Ok(match frames.next().map_err(at)? {
-            Some((Kind::State, payload)) => State::read(payload),
-            _ => None,
-        })
-    }
-
-    /// Replaces the state file as a whole.
-    pub(crate) fn set_state(&self, state: &State) -> Result<(), SpoolError> {
-        let (path, fresh) = (self.path.join("state"), self.path.join("state.new"));
-        let at = |error| SpoolError::Io(path.clone(), error);
-        let mut bytes = Vec::new();
-        put_frame(Kind::State, &state.bytes(), &mut bytes);
+    /// Replaces a file as a whole; on disk when this returns.
+    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
+        let fresh = path.with_extension("new");
+        let at = |error| SpoolError::Io(path.into(), error);
         let mut file = open_file(&fresh, true)?;
         file.set_len(0).map_err(at)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at)?;
-        fs::rename(&fresh, &path).map_err(at)?;
+        if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+            // A full disk must not stay fuller for the attempt.
+            let _ = fs::remove_file(&fresh);
+            return Err(at(error));
+        }
+        fs::rename(&fresh, path).map_err(at)?;
         self.sync()
     }
 
@@ -117,27 +59,85 @@ impl Folder {
     }
 }
 
-impl State {
-    fn bytes(&self) -> Vec<u8> {
-        let seq = self.start.seq.to_le_bytes();
-        let parts: [&[u8]; 6] =
-            [&[STATE], &self.stream, &self.fingerprint, &self.segment.to_le_bytes(), &seq, &self.start.digest];
-        parts.concat()
+impl Disk for Folder {
+    fn segments(&self) -> Result<Vec<u64>, SpoolError> {
+        let at = |error| SpoolError::Io(self.path.clone(), error);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(at)? {
+            let name = entry.map_err(at)?.file_name();
+            let hex = name.to_str().and_then(|name| name.strip_suffix(".segment")).filter(|hex| hex.len() == 16);
+            numbers.extend(hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (&STATE, rest) = bytes.split_first()? else { return None };
-        let (stream, rest) = rest.split_first_chunk()?;
-        let (fingerprint, rest) = rest.split_first_chunk()?;
-        let (segment, rest) = rest.split_first_chunk()?;
-        let (seq, rest) = rest.split_first_chunk()?;
-        let digest = rest.try_into().ok()?;
-        Some(Self {
-            stream: *stream,
-            fingerprint: *fingerprint,
-            segment: u64::from_le_bytes(*segment),
-            start: Position { seq: u64::from_le_bytes(*seq), digest },
+    fn segment(&self, number: u64, create: bool) -> Result<Box<dyn Medium>, SpoolError> {
+        let file = open_file(&self.name(number), create)?;
+        if create {
+            self.sync()?;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn replace(&self, number: u64, bytes: &[u8]) -> Result<Box<dyn Medium>, SpoolError> {
+        self.put(&self.name(number), bytes)?;
+        self.segment(number, false)
+    }
+
+    fn remove(&self, number: u64) -> Result<(), SpoolError> {
+        let path = self.name(number);
+        fs::remove_file(&path).map_err(|error| SpoolError::Io(path, error))
+    }
+
+    fn state(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+        let path = self.path.join("state");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let at = |error| SpoolError::Io(path.clone(), error);
+        let file = open_file(&path, false)?;
+        let mut frames = Frames::new(&file, 0, file.len().map_err(at)?);
+        Ok(match frames.next().map_err(at)? {
+            Some((Kind::State, payload)) => Some(payload.to_vec()),
+            _ => None,
         })
+    }
+
+    fn set_state(&self, payload: &[u8]) -> Result<(), SpoolError> {
+        let mut bytes = Vec::new();
+        put_frame(Kind::State, payload, &mut bytes);
+        self.put(&self.path.join("state"), &bytes)
+    }
+}
+
+impl Medium for File {
+    fn append(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if let Err(error) = self.write_all(bytes) {
+            self.set_len(at)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.metadata().map(|about| about.len())
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(into, at)
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
     }
 }
 

@@ -1,12 +1,12 @@
-//! Segments: append-only runs of checksummed frames, on disk or in memory.
+//! Segments: append-only runs of checksummed frames.
 //!
 //! Format of a frame: length of what follows the checksum (4 bytes, little-endian), its CRC-32
 //! (4 bytes), one byte of kind, the payload. A frame that is cut, or whose checksum does not match,
 //! ends its segment: nothing behind it can be trusted to be where it should.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
+
+use super::disk::Medium;
 
 /// Bytes in front of a frame's kind and payload.
 const HEAD: usize = 8;
@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Record = 2,
     /// What stream this is; in the state file only.
     State = 3,
+    /// How many records before this place a post ended that was sent (8 bytes, little-endian).
+    Sent = 4,
 }
 
 /// Appends one frame to a buffer.
@@ -39,71 +41,9 @@ pub(crate) fn put_frame(kind: Kind, payload: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(payload);
 }
 
-/// Where a segment's bytes are.
-#[derive(Debug)]
-pub(crate) enum Medium {
-    /// A file, open for reading and appending.
-    File(File),
-    /// Memory: survives nothing, but sampling goes on.
-    Memory(Vec<u8>),
-}
-
-impl Medium {
-    /// Appends bytes; what was written of a failed attempt is cut off again.
-    pub(crate) fn append(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        match self {
-            Self::Memory(held) => held.extend_from_slice(bytes),
-            Self::File(file) => {
-                if let Err(error) = file.write_all(bytes) {
-                    file.set_len(at)?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How many bytes there are.
-    pub(crate) fn len(&self) -> io::Result<u64> {
-        match self {
-            Self::Memory(held) => Ok(held.len() as u64),
-            Self::File(file) => file.metadata().map(|about| about.len()),
-        }
-    }
-
-    /// Cuts off everything from `len` on.
-    pub(crate) fn cut(&mut self, len: u64) -> io::Result<()> {
-        match self {
-            Self::Memory(held) => held.truncate(usize::try_from(len).unwrap_or(usize::MAX)),
-            Self::File(file) => file.set_len(len)?,
-        }
-        Ok(())
-    }
-
-    /// Makes the bytes survive a power loss.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        match self {
-            Self::Memory(_) => Ok(()),
-            Self::File(file) => file.sync_data(),
-        }
-    }
-
-    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.read_exact_at(into, at),
-            Self::Memory(held) => {
-                let start = usize::try_from(at).unwrap_or(usize::MAX);
-                let found = held.get(start..start.saturating_add(into.len()));
-                into.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
-        }
-    }
-}
-
 /// Walks the intact frames of a segment.
 pub(crate) struct Frames<'a> {
-    medium: &'a Medium,
+    medium: &'a dyn Medium,
     at: u64,
     end: u64,
     held: Vec<u8>,
@@ -112,7 +52,7 @@ pub(crate) struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     /// Walks from the offset `at` to `end`.
-    pub(crate) const fn new(medium: &'a Medium, at: u64, end: u64) -> Self {
+    pub(crate) fn new(medium: &'a dyn Medium, at: u64, end: u64) -> Self {
         Self { medium, at, end, held: Vec::new(), held_from: 0 }
     }
 
@@ -138,6 +78,7 @@ impl<'a> Frames<'a> {
             1 => Kind::Context,
             2 => Kind::Record,
             3 => Kind::State,
+            4 => Kind::Sent,
             _ => return Ok(None),
         };
         self.at += (HEAD + length) as u64;

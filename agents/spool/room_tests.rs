@@ -1,0 +1,320 @@
+//! A spool that is too small, and a disk that is away: energy before curve, curve before nothing.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use energy::{Append, AppendOutcome, Hello, Ledger, OwnerState, Policy};
+use meter::{AccountKey, Clock, DeviceDecl, Microjoules, Milliwatts, Owner, Sample, Scope, Utc};
+
+use super::*;
+
+const MACHINE: Id = [7; 16];
+const S: u64 = 1_000_000_000;
+const T0: u64 = 1_793_491_200 * S;
+
+/// A meter of power, a counter, and a sensor that never has a value: each read every second.
+fn context() -> Arc<Context> {
+    let device = |name, epoch| DeviceDecl {
+        key: AccountKey::new(Scope::Gpu, name).expect("a good name"),
+        period_ns: S,
+        limit: Milliwatts(0),
+        modulus: None,
+        epoch,
+    };
+    let devices = vec![device("power", 0), device("counter", 9), device("broken", 0)];
+    Arc::new(Context { clock: Clock::Utc, wall_offset_ns: 0, devices })
+}
+
+fn watts(second: u64) -> u64 {
+    100 + second * second / 7 % 613
+}
+
+fn record(second: u64) -> Record {
+    let samples = vec![
+        Sample { power: Some(Milliwatts(watts(second) * 1000)), ..Sample::default() },
+        Sample { device: 1, counter: Some(Microjoules(second * 250_000_000)), ..Sample::default() },
+        Sample { device: 2, refused: Some(meter::Refusal::Sentinel), ..Sample::default() },
+    ];
+    Record { context: wire::context_id(&context()), at: T0 + second * S, samples, ..Record::default() }
+}
+
+/// Twice the energy of the meter in joules: the trapezoids, by hand.
+fn twice_joules(seconds: std::ops::Range<u64>) -> i128 {
+    seconds.map(|second| i128::from(watts(second) + watts(second + 1))).sum()
+}
+
+fn fill(spool: &mut Spool, seconds: std::ops::RangeInclusive<u64>) {
+    let context = context();
+    seconds.for_each(|second| spool.append(&context, &record(second)));
+}
+
+/// Books everything in a spool from `after` on.
+fn deliver(spool: &mut Spool, after: Position, ledger: &mut Ledger) {
+    let mut at = after;
+    loop {
+        let batch = spool.read(at, Room { bytes: 20_000, samples: 1 << 18, until: u64::MAX }).expect("reads");
+        if batch.records.is_empty() {
+            return;
+        }
+        let contexts = batch.contexts.iter().map(|(id, context)| (*id, Context::clone(context))).collect();
+        let append = Append {
+            stream: spool.stream(),
+            owner: Owner::host("n").expect("a good name"),
+            hello: Some(Hello { contexts, ..Hello::default() }),
+            base: at,
+            end: batch.end,
+            import: true,
+            sent: None,
+            records: batch.records,
+            live: vec![],
+        };
+        let outcome = ledger.append(&append, Utc(i64::try_from(T0).expect("in time") + 86_400_000_000_000 * 400));
+        assert!(matches!(outcome, AppendOutcome::Applied { .. }), "{outcome:?}");
+        at = batch.end;
+    }
+}
+
+fn booked(spool: &mut Spool) -> OwnerState {
+    let mut ledger = Ledger::new(Policy::default());
+    let start = spool.start();
+    assert_eq!(start, Position::default(), "a stream of its own begins at nothing");
+    deliver(spool, start, &mut ledger);
+    OwnerState::clone(ledger.state(&Owner::host("n").expect("a good name")).expect("booked"))
+}
+
+/// Energy and covered time of meter and counter are those of `0..=last`, exactly.
+fn assert_exact(state: &OwnerState, last: u64) {
+    let account = |name: &str| {
+        let place = state.keys.iter().position(|key| &*key.device == name).expect("an account");
+        (state.accounts[place].lifetime.measured().0, state.accounts[place].covered_ns)
+    };
+    // A joule is 2e12 half picojoules.
+    assert_eq!(account("power"), (twice_joules(0..last) * 1_000_000_000_000, last * S));
+    assert_eq!(account("counter"), (i128::from(last) * 250 * 2_000_000_000_000, last * S));
+    assert_eq!(state.refused, [(meter::Refusal::Sentinel, last + 1)]);
+}
+
+#[test]
+fn eight_hours_in_a_spool_for_half_an_hour_keep_every_joule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    // A record takes some 40 bytes: 64 KiB hold less than half an hour of them.
+    let last = 8 * 3600;
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    let stream = spool.stream();
+    fill(&mut spool, 0..=last);
+    assert!(spool.bytes() <= 64 << 10, "{}", spool.bytes());
+    assert_eq!(spool.dropped(), 0);
+    assert!(spool.stream() != stream, "coalesced records are a stream of their own");
+    assert_exact(&booked(&mut spool), last);
+    let (stream, head) = (spool.stream(), spool.head());
+    drop(spool);
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    assert_eq!((spool.stream(), spool.head()), (stream, head));
+    assert_exact(&booked(&mut spool), last);
+}
+
+#[test]
+fn far_too_small_what_is_dropped_is_what_is_uncovered() {
+    // 16 KiB: some hundred records, or as many summaries of the longest kind. A year.
+    let last: u64 = 365 * 86_400;
+    let mut spool = Spool::in_memory(16 << 10).expect("opens");
+    let context = context();
+    // A minute a day, so that nothing joins over the nights.
+    let seconds = || (0..=last).filter(|second| second % 86_400 < 60);
+    seconds().for_each(|second| spool.append(&context, &record(second)));
+    assert!(spool.dropped() > 0);
+    let mut ledger = Ledger::new(Policy::default());
+    // Whatever of it was dropped last, the rest is a stream that begins at nothing.
+    spool.mint().expect("mints");
+    deliver(&mut spool, Position::default(), &mut ledger);
+    let state = ledger.state(&Owner::host("n").expect("a good name")).expect("booked");
+    let first = u64::try_from(state.accounts[0].first.at.0).expect("after 1970") / S - T0 / S;
+    assert!(first > 0);
+    let kept: Vec<u64> = seconds().filter(|second| *second >= first).collect();
+    let joined: Vec<u64> = kept.windows(2).filter(|pair| pair[1] - pair[0] == 1).map(|pair| pair[0]).collect();
+    let twice: i128 = joined.iter().map(|second| twice_joules(*second..second + 1)).sum();
+    let place = state.keys.iter().position(|key| &*key.device == "power").expect("an account");
+    let account = &state.accounts[place];
+    assert_eq!(account.lifetime.measured().0, twice * 1_000_000_000_000);
+    assert_eq!(account.covered_ns, joined.len() as u64 * S, "to the second");
+}
+
+#[test]
+fn a_post_that_may_have_arrived_is_never_coalesced_with_what_follows() {
+    for answered in [false, true] {
+        let mut spool = Spool::in_memory(64 << 10).expect("opens");
+        let mut ledger = Ledger::new(Policy::default());
+        fill(&mut spool, 0..=99);
+        // Applied, but its answer was lost. The end is noted before it is sent.
+        spool.note_sent(spool.head().seq);
+        if !answered {
+            deliver(&mut spool, Position::default(), &mut ledger);
+        }
+        fill(&mut spool, 100..=4000);
+        assert_eq!(spool.dropped(), 0);
+        deliver(&mut spool, Position::default(), &mut ledger);
+        let state = ledger.state(&Owner::host("n").expect("a good name")).expect("booked");
+        let account = &state.accounts[0];
+        assert_eq!(
+            (account.lifetime.measured().0, account.covered_ns),
+            (twice_joules(0..4000) * 1_000_000_000_000, 4000 * S)
+        );
+    }
+}
+
+#[test]
+fn ends_of_posts_are_known_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    fill(&mut spool, 0..=99);
+    spool.note_sent(40);
+    fill(&mut spool, 100..=120);
+    drop(spool);
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    assert_eq!(spool.sent, BTreeSet::from([40]));
+    let mut ledger = Ledger::new(Policy::default());
+    let batch = spool.read(Position::default(), Room { bytes: 1 << 20, samples: 1 << 18, until: 40 }).expect("reads");
+    assert_eq!(batch.end.seq, 40);
+    fill(&mut spool, 121..=4000);
+    deliver(&mut spool, Position::default(), &mut ledger);
+    // A summary ends with record 40: it is the first instant of none and the last of one.
+    let at = T0 + 39 * S;
+    let mut ends = BTreeSet::new();
+    let all =
+        spool.read(Position::default(), Room { bytes: 1 << 20, samples: 1 << 18, until: u64::MAX }).expect("reads");
+    for span in all.records.iter().filter_map(|record| record.summary.as_ref()).flat_map(|summary| &summary.spans) {
+        assert!(!(span.from.at <= at && at < span.to.at) || span.from.at == span.to.at, "{span:?} lies over the end");
+        ends.insert(span.to.at);
+    }
+    assert!(ends.contains(&at), "{ends:?}");
+}
+
+/// A folder that can be switched off, as a full or read-only disk is.
+#[derive(Debug)]
+struct Flaky(Folder, Arc<AtomicBool>);
+
+#[derive(Debug)]
+struct FlakyFile(Box<dyn Medium>, Arc<AtomicBool>);
+
+fn away() -> SpoolError {
+    SpoolError::Io("/spool".into(), io::ErrorKind::StorageFull.into())
+}
+
+impl Disk for Flaky {
+    fn segments(&self) -> Result<Vec<u64>, SpoolError> {
+        self.0.segments()
+    }
+    fn segment(&self, number: u64, create: bool) -> Result<Box<dyn Medium>, SpoolError> {
+        if create && self.1.load(Ordering::Relaxed) {
+            return Err(away());
+        }
+        Ok(Box::new(FlakyFile(self.0.segment(number, create)?, Arc::clone(&self.1))))
+    }
+    fn replace(&self, number: u64, bytes: &[u8]) -> Result<Box<dyn Medium>, SpoolError> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(away());
+        }
+        Ok(Box::new(FlakyFile(self.0.replace(number, bytes)?, Arc::clone(&self.1))))
+    }
+    fn remove(&self, number: u64) -> Result<(), SpoolError> {
+        self.0.remove(number)
+    }
+    fn state(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+        self.0.state()
+    }
+    fn set_state(&self, payload: &[u8]) -> Result<(), SpoolError> {
+        if self.1.load(Ordering::Relaxed) { Err(away()) } else { self.0.set_state(payload) }
+    }
+}
+
+impl Medium for FlakyFile {
+    fn append(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if self.1.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { self.0.append(bytes, at) }
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.0.cut(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(at, into)
+    }
+    fn outlives_process(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_disk_that_comes_back_gets_what_was_held_in_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Flaky(Folder::open(&path).expect("opens"), Arc::clone(&full));
+    let mut spool = Spool::open_on(Box::new(disk), MACHINE, 64 << 10).expect("opens");
+    fill(&mut spool, 0..=50);
+    full.store(true, Ordering::Relaxed);
+    fill(&mut spool, 51..=400);
+    spool.sync();
+    assert!(spool.degraded());
+    full.store(false, Ordering::Relaxed);
+    fill(&mut spool, 401..=410);
+    spool.sync();
+    assert!(!spool.degraded());
+    fill(&mut spool, 411..=420);
+    let (stream, head) = (spool.stream(), spool.head());
+    drop(spool);
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    assert_eq!((spool.stream(), spool.head()), (stream, head), "as if the disk had never been away");
+    assert_exact(&booked(&mut spool), 420);
+}
+
+#[test]
+fn full_of_unacknowledged_records_on_a_full_disk_it_coalesces_in_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Flaky(Folder::open(&path).expect("opens"), Arc::clone(&full));
+    let mut spool = Spool::open_on(Box::new(disk), MACHINE, 64 << 10).expect("opens");
+    fill(&mut spool, 0..=500);
+    full.store(true, Ordering::Relaxed);
+    fill(&mut spool, 501..=9000);
+    assert!(spool.degraded() && spool.dropped() == 0 && spool.bytes() <= 64 << 10);
+    full.store(false, Ordering::Relaxed);
+    spool.sync();
+    assert!(!spool.degraded());
+    drop(spool);
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    assert_exact(&booked(&mut spool), 9000);
+}
+
+#[test]
+fn a_folder_that_cannot_be_opened_at_the_start_is_moved_into_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    let mut before = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    fill(&mut before, 0..=30);
+    drop(before);
+    let aside = folder.path().join("aside");
+    fs::rename(&path, &aside).expect("a folder of ours");
+    fs::write(&path, "in the way").expect("a file");
+    assert!(Spool::open(&path, MACHINE, 64 << 10).is_err());
+    let mut spool = Spool::in_memory_until(&path, MACHINE, 64 << 10).expect("memory");
+    fill(&mut spool, 31..=60);
+    spool.sync();
+    assert!(spool.degraded());
+    fs::remove_file(&path).expect("a file");
+    fs::rename(&aside, &path).expect("a folder of ours");
+    let stream = spool.stream();
+    spool.sync();
+    assert!(!spool.degraded() && spool.stream() != stream);
+    fill(&mut spool, 61..=70);
+    drop(spool);
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    assert_exact(&booked(&mut spool), 70);
+}
