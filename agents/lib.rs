@@ -10,6 +10,7 @@ pub mod config;
 pub mod delivery;
 pub mod feed;
 pub mod identity;
+mod lane;
 pub mod link;
 pub mod outbox;
 pub mod probe;

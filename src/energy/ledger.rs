@@ -341,6 +341,7 @@ impl Seat {
         if append.records.is_empty() && append.hello.is_none() {
             return AppendOutcome::Applied { at: position, tally: Tally::default() };
         }
+        let rivalled = state.is_rivalled(append.stream, now);
         let state = Arc::make_mut(&mut self.entry.state);
         if let Some(hello) = &append.hello {
             if let Err(rejection) = state.bind(hello.fingerprint) {
@@ -350,7 +351,7 @@ impl Seat {
         }
         let mut tally = Tally::default();
         let (records, sent) = (&append.records, append.sent.as_ref());
-        let batch = Batch { records, sent, import: append.import, now, keys_max: self.keys_max };
+        let batch = Batch { records, sent, import: append.import, now, rivalled, keys_max: self.keys_max };
         state.book(&batch, policy, &mut tally);
         state.show(&append.live, sent, now);
         state.stream_mut(append.stream, now, policy.streams).position = append.end;
@@ -367,6 +368,7 @@ impl Seat {
         if post.seq != last + 1 {
             return PostOutcome::Expected(last + 1);
         }
+        let rivalled = state.is_rivalled(post.stream, now);
         let state = Arc::make_mut(&mut self.entry.state);
         if let Some(labels) = &post.labels {
             let from = post.records.first().and_then(|record| i64::try_from(record.at).ok()).map_or(now, Utc);
@@ -376,7 +378,7 @@ impl Seat {
         let mut tally = Tally::default();
         state.refuse_unnamed(&post.unnamed, &mut tally);
         let (records, import) = (&post.records, post.import);
-        let batch = Batch { records, sent: None, import, now, keys_max: self.keys_max };
+        let batch = Batch { records, sent: None, import, now, rivalled, keys_max: self.keys_max };
         state.book_run(&context, &post.records, &batch, policy, &mut tally);
         state.last_seen = now;
         let stream = state.stream_mut(post.stream, now, policy.streams);

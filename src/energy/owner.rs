@@ -12,7 +12,7 @@ use crate::{
     Rejection, Sent, Stream, Tally,
 };
 
-/// A live reading is fenced only if somebody else reported the same time: it is at most this old.
+/// Readings, and words of a stream, that are at most this old are of the present.
 const LIVE_NS: u64 = 120_000_000_000;
 /// Label changes remembered per owner from its agent; the inventory holds the history that matters.
 const LABELS_KEPT: usize = 16;
@@ -23,6 +23,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) sent: Option<&'a Sent>,
     pub(crate) import: bool,
     pub(crate) now: Utc,
+    /// Whether another stream takes turns with this one: whoever repeats what it sent before, under a new
+    /// name, never speaks under the old one again.
+    pub(crate) rivalled: bool,
     /// Most accounts that the owner may have without exceeding the ledger's cap.
     pub(crate) keys_max: usize,
 }
@@ -54,6 +57,15 @@ impl OwnerState {
     /// Where a stream stands; zero if it is not known.
     pub(crate) fn position(&self, stream: Id) -> Position {
         self.streams.iter().find(|known| known.id == stream).map_or_else(Position::default, |known| known.position)
+    }
+
+    /// Whether another stream has spoken since this one last did, and not long ago.
+    pub(crate) fn is_rivalled(&self, stream: Id, now: Utc) -> bool {
+        let Some(own) = self.streams.iter().find(|known| known.id == stream) else { return false };
+        let is_rival = |other: &Stream| {
+            other.id != stream && other.last_seen > own.last_seen && now.since(other.last_seen) < LIVE_NS
+        };
+        self.streams.iter().any(is_rival)
     }
 
     /// The stream, made if it is new; over the limit the longest silent is forgotten.
@@ -289,8 +301,8 @@ impl OwnerState {
         let account = &mut self.accounts[usize::from(index)];
         let applied = work(account, &mut desk);
         let batch = run.batch;
-        let is_live = batch.sent.is_some() && !batch.import;
-        if applied == Applied::Fenced && is_live && batch.now.since(edge.at) < LIVE_NS {
+        let is_live = !batch.import && batch.now.since(edge.at) < LIVE_NS;
+        if applied == Applied::Fenced && is_live && batch.rivalled {
             account.rare_mut().flags |= Flag::TwoStreams as u8;
         }
         Ok(applied)

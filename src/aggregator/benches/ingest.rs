@@ -38,6 +38,7 @@ fn post() -> Post {
         base: Position::default(),
         import: false,
         records: (0..LOOKS).map(record).collect(),
+        live: vec![],
     };
     Post { sent: None, appends: vec![append] }
 }

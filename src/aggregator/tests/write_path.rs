@@ -189,7 +189,7 @@ fn append(base: Position, hello: bool) -> Post {
     let sample = Sample { device: 0, power: Some(Milliwatts(1000)), ..Sample::default() };
     let records = vec![Record { context: wire::context_id(&context), at, samples: vec![sample], ..Record::default() }];
     let hello = hello.then(|| Hello { contexts: vec![context], agent: "test/1".into(), ..Hello::default() });
-    let append = wire::Append { stream: [3; 16], owner: host("n"), hello, base, import: false, records };
+    let append = wire::Append { stream: [3; 16], owner: host("n"), hello, base, import: false, records, live: vec![] };
     Post { sent: None, appends: vec![append] }
 }
 

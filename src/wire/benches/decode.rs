@@ -28,6 +28,7 @@ fn post() -> Result<Post, meter::NameError> {
         base: Position { seq: 4711, digest: [2; 16] },
         import: false,
         records: (0..TICKS).map(&mut record).collect(),
+        live: vec![],
     };
     let sent = Some(SentAt { boot: [3; 16], boot_ns: 86_400_000_000_000, wall_ns: 1_793_491_200_000_000_000 });
     Ok(Post { sent, appends: vec![append] })

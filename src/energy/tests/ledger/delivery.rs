@@ -1,8 +1,8 @@
 //! Streams: compare-and-append, hello, binding, numbered posts, commits.
 
 use crate::support::*;
-use energy::{AppendOutcome, Hello, Ledger, NumberedPost, Policy, PostOutcome, Rejection};
-use meter::{Position, Utc};
+use energy::{AppendOutcome, Flag, Hello, Ledger, NumberedPost, Policy, PostOutcome, Rejection, Sent};
+use meter::{Clock, Context, Position, Utc};
 
 const NOW: Utc = Utc(T0 as i64 + 3600 * S as i64);
 
@@ -121,4 +121,55 @@ fn a_forgotten_candidate_is_as_if_it_had_not_been_applied() {
     agent.send(&mut ledger, &next);
     assert_eq!(agent.state(&ledger).accounts[0].lifetime.total(), joules(200));
     assert_eq!(ledger.take_commit()[0].expect, 1);
+}
+
+#[test]
+fn two_streams_are_flagged_when_they_take_turns_and_not_when_one_begins_anew() {
+    let device = || recorded(vec![chassis(1)]);
+    let readings = |from: u64| (from..from + 5).map(|second| power(T0 + second * S, 0, 100_000)).collect::<Vec<_>>();
+    let send = |ledger: &mut Ledger, agent: &mut Agent, from: u64| {
+        agent.import = false;
+        let at = Utc((T0 + (from + 5) * S) as i64);
+        let outcome = ledger.append(&agent.message(&readings(from)), at);
+        let AppendOutcome::Applied { at, tally } = outcome else { panic!("not applied: {outcome:?}") };
+        agent.position = at;
+        tally
+    };
+    let flagged = |ledger: &Ledger, agent: &Agent| agent.state(ledger).accounts[0].is_flagged(Flag::TwoStreams);
+
+    // An agent that had to begin a new stream sends its spool again.
+    let mut ledger = Ledger::new(Policy::default());
+    let (mut old, mut new) = (Agent::new(1, "node-1", device()), Agent::new(2, "node-1", device()));
+    send(&mut ledger, &mut old, 0);
+    assert_eq!(send(&mut ledger, &mut new, 0).fenced, 5);
+    send(&mut ledger, &mut new, 5);
+    assert!(!flagged(&ledger, &new));
+
+    // Two collectors read one BMC.
+    let mut ledger = Ledger::new(Policy::default());
+    let (mut one, mut other) = (Agent::new(1, "node-1", device()), Agent::new(2, "node-1", device()));
+    for round in 0..3 {
+        send(&mut ledger, &mut one, round * 5);
+        assert_eq!(send(&mut ledger, &mut other, round * 5).fenced, 5);
+    }
+    assert!(flagged(&ledger, &one));
+    assert_eq!(one.state(&ledger).accounts[0].lifetime.total(), joules(100 * 14), "and billed once");
+}
+
+#[test]
+fn the_present_is_shown_while_the_past_is_brought_and_books_nothing() {
+    let boot = [7; 16];
+    let context = Context { clock: Clock::Boot(boot), wall_offset_ns: 0, devices: vec![gpu("a", 1)] };
+    let mut ledger = Ledger::new(Policy::default());
+    let agent = Agent::new(1, "node-1", context);
+    let hours_ago = [power(1000 * S, 0, 100_000), power(1001 * S, 0, 100_000)];
+    let mut append = agent.message(&hours_ago);
+    append.import = false;
+    append.sent = Some(Sent { boot, boot_ns: 30_000 * S, wall_ns: 0 });
+    append.live = vec![power(29_999 * S, 0, 700_000)];
+    assert!(matches!(ledger.append(&append, NOW), AppendOutcome::Applied { .. }));
+    let account = &agent.state(&ledger).accounts[0];
+    assert_eq!(account.shown, Some((Utc(NOW.0 - S as i64), meter::Milliwatts(700_000))));
+    assert_eq!((account.lifetime.total(), account.covered_ns), (joules(100), S));
+    assert_eq!(account.frontier.at, Utc(NOW.0 - 28_999 * S as i64), "the past is dated by its age");
 }
