@@ -186,7 +186,7 @@ pub struct Dirty {
 }
 
 /// All owners of the fleet, applied but not necessarily on disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     policy: Policy,
     owners: HashMap<Owner, Entry>,
@@ -194,7 +194,7 @@ pub struct Ledger {
     accounts: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     state: Arc<OwnerState>,
     version: u64,
@@ -347,13 +347,14 @@ impl Seat {
             if let Err(rejection) = state.bind(hello.fingerprint) {
                 return AppendOutcome::Rejected(rejection);
             }
-            state.greet(hello, first_instant(append, now), policy);
+            state.greet(hello, first_instant(append, now));
         }
         let mut tally = Tally::default();
         let (records, sent) = (&append.records, append.sent.as_ref());
         let batch = Batch { records, sent, import: append.import, now, rivalled, keys_max: self.keys_max };
         state.book(&batch, policy, &mut tally);
         state.show(&append.live, sent, now);
+        state.limit_contexts(policy.contexts);
         state.stream_mut(append.stream, now, policy.streams).position = append.end;
         state.last_seen = now;
         AppendOutcome::Applied { at: append.end, tally }

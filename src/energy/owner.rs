@@ -98,11 +98,11 @@ impl OwnerState {
     }
 
     /// Takes in labels and contexts.
-    pub(crate) fn greet(&mut self, hello: &Hello, from: Utc, policy: &Policy) {
+    pub(crate) fn greet(&mut self, hello: &Hello, from: Utc) {
         self.label(&hello.labels, from);
         for (id, context) in &hello.contexts {
             let known = self.resolve(*id, context);
-            self.remember(known, policy.contexts);
+            self.remember(known);
         }
     }
 
@@ -159,14 +159,19 @@ impl OwnerState {
         Ok(index)
     }
 
-    /// Remembers a context; the least recently told is forgotten over the limit.
-    fn remember(&mut self, known: KnownContext, limit: usize) {
+    fn remember(&mut self, known: KnownContext) {
         let contexts = Arc::make_mut(&mut self.contexts);
         contexts.retain(|other| other.id != known.id);
-        if contexts.len() >= limit.max(1) {
-            contexts.remove(0);
-        }
         contexts.push(known);
+    }
+
+    /// Forgets the contexts least recently told over the limit. Only once all records of an append
+    /// are booked: they may refer to more contexts than are kept.
+    pub(crate) fn limit_contexts(&mut self, limit: usize) {
+        let surplus = self.contexts.len().saturating_sub(limit.max(1));
+        if surplus > 0 {
+            Arc::make_mut(&mut self.contexts).drain(..surplus);
+        }
     }
 
     /// Books records by the contexts the row knows.

@@ -173,3 +173,20 @@ fn the_present_is_shown_while_the_past_is_brought_and_books_nothing() {
     assert_eq!((account.lifetime.total(), account.covered_ns), (joules(100), S));
     assert_eq!(account.frontier.at, Utc(NOW.0 - 28_999 * S as i64), "the past is dated by its age");
 }
+
+#[test]
+fn an_append_may_refer_to_more_contexts_than_are_kept() {
+    // An agent that was started twenty times while nobody answered: each start is a context of its own.
+    let mut ledger = Ledger::new(Policy { contexts: 16, ..Policy::default() });
+    let mut agent = agent();
+    let records: Vec<_> = (0..20).map(|n| meter::Record { context: 1 + n, ..power(T0 + n * S, 0, 100_000) }).collect();
+    let mut append = agent.message(&records);
+    let context = |n: u64| meter::Context { wall_offset_ns: n as i64, ..recorded(vec![gpu("a", 1)]) };
+    append.hello = Some(Hello { contexts: (1..=20).map(|n| (n, context(n))).collect(), ..Hello::default() });
+    assert!(matches!(ledger.append(&append, NOW), AppendOutcome::Applied { .. }));
+    assert_eq!(agent.state(&ledger).accounts[0].lifetime.total(), joules(19 * 100));
+    assert_eq!(agent.state(&ledger).contexts.len(), 16);
+    // The oldest is forgotten afterwards, and asked for when it is named again.
+    agent.position = append.end;
+    assert_eq!(ledger.append(&agent.message(&records[..1]), NOW), AppendOutcome::SayHello);
+}
