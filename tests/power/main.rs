@@ -15,6 +15,7 @@ mod aggregator;
 mod cut;
 mod image;
 mod senders;
+mod spool;
 mod victim;
 
 #[expect(dead_code, unused_imports, reason = "shared with the stories of tests/e2e, which use all of it")]
