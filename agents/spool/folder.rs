@@ -49,9 +49,7 @@ impl Folder {
 
     /// Makes created, renamed and deleted names survive a power loss.
     fn sync(&self) -> Result<(), SpoolError> {
-        File::open(&self.path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| SpoolError::Io(self.path.clone(), error))
+        sync_folder(&self.path)
     }
 
     fn name(&self, number: u64) -> PathBuf {
@@ -145,9 +143,7 @@ impl Medium for File {
 fn secure(path: &Path) -> Result<(), SpoolError> {
     let at = |error| SpoolError::Io(path.into(), error);
     let about = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at);
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return make(path),
         about => about.map_err(at)?,
     };
     if about.is_symlink() {
@@ -164,6 +160,22 @@ fn secure(path: &Path) -> Result<(), SpoolError> {
         mode if mode & 0o077 != 0 => fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(at),
         _ => Ok(()),
     }
+}
+
+/// Makes a folder, and those around it that are missing; their names survive a power loss, or what is synced in
+/// them would be gone with them.
+fn make(path: &Path) -> Result<(), SpoolError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| SpoolError::Io(path.into(), error))?;
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+}
+
+/// Makes created, renamed and deleted names in a folder survive a power loss.
+fn sync_folder(path: &Path) -> Result<(), SpoolError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| SpoolError::Io(path.into(), error))
 }
 
 /// Opens a file for reading and appending, for our eyes only, never through a link.

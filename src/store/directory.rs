@@ -43,8 +43,13 @@ impl DirectoryLock {
 pub(crate) fn prepare(directory: &Path) -> Result<(), StoreError> {
     let refuse = |why| Err(StoreError::Unsafe { path: directory.into(), why });
     let Some(found) = metadata(directory)? else {
+        // Also those around it that are missing: what is synced in them would be gone with them.
+        let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error(directory))?;
-        return sync_directory(directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let around = missing.iter().filter_map(|path| path.parent());
+        return around
+            .map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path })
+            .try_for_each(sync_directory);
     };
     if found.is_symlink() {
         return refuse("it is a symbolic link: name the directory itself");

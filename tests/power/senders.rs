@@ -167,7 +167,9 @@ impl Senders {
             // The first post alone joins nothing: without energy, none of what counts is there.
             let posts = (1..=sender.sent).find(|posts| sender.energy_after(*posts) == energy).unwrap_or_else(|| {
                 let Sender { name, acknowledged, sent, .. } = sender;
-                panic!("{name}: {energy} µJ is the energy of no number of posts; {acknowledged} acknowledged, {sent} sent")
+                panic!(
+                    "{name}: {energy} µJ is the energy of no number of posts; {acknowledged} acknowledged, {sent} sent"
+                )
             });
             held.lost += sender.acknowledged.saturating_sub(posts);
             held.hosts_short += u64::from(posts < sender.acknowledged);

@@ -23,7 +23,7 @@ const MACHINE: Id = [7; 16];
 /// Small, so that old segments go and new ones begin.
 const MAX_BYTES: u64 = 256 << 10;
 const DEVICES: u16 = 6;
-const LIVES: [u64; 3] = [40, 400, 4_000];
+const LIVES: [u64; 3] = [40, 600, 6_000];
 
 fn context() -> Arc<Context> {
     let device = |number| DeviceDecl {
@@ -102,7 +102,7 @@ fn check(spool: &mut Spool, said: Said, cut: &Cut) -> u64 {
     assert!(start.seq <= said.acknowledged, "{cut:?}: {start:?} is behind what was let go, {said:?}");
     let mut at: Position = start;
     while at.seq < head.seq {
-        let batch = spool.read(at, Room { bytes: 1 << 16, samples: 1 << 12 }).expect("reads");
+        let batch = spool.read(at, Room { bytes: 1 << 16, samples: 1 << 12, until: u64::MAX }).expect("reads");
         assert!(!batch.records.is_empty(), "{cut:?}: nothing behind {at:?} although {head:?}");
         for (seq, found) in (at.seq + 1..).zip(&batch.records) {
             assert_eq!(*found, record(&context, seq), "{cut:?}");
@@ -136,7 +136,10 @@ fn cut_often(loses: Loses, count: u64) {
         said.synced = spool.head().seq;
     }
     assert!(said.synced > 100, "only {said:?}: the test shows nothing");
-    println!("{}: spool, {count} cuts, {} records, 0 synced lost, {unsynced} there although unsynced", loses.name, said.synced);
+    println!(
+        "{}: spool, {count} cuts, {} records, 0 synced lost, {unsynced} there although unsynced",
+        loses.name, said.synced
+    );
 }
 
 #[test]
