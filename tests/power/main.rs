@@ -12,6 +12,7 @@
 #![cfg(test)]
 
 mod aggregator;
+mod coalescing;
 mod cut;
 mod image;
 mod senders;

@@ -16,16 +16,16 @@ use crate::harness::Home;
 use crate::{cuts, seed};
 
 /// Where the second program finds its spool, and what it draws from.
-const FOLDER: &str = "SPOOL_TEST_FOLDER";
-const SEED: &str = "SPOOL_TEST_SEED";
+pub(crate) const FOLDER: &str = "SPOOL_TEST_FOLDER";
+pub(crate) const SEED: &str = "SPOOL_TEST_SEED";
 
-const MACHINE: Id = [7; 16];
+pub(crate) const MACHINE: Id = [7; 16];
 /// Small, so that old segments go and new ones begin.
 const MAX_BYTES: u64 = 256 << 10;
-const DEVICES: u16 = 6;
+pub(crate) const DEVICES: u16 = 6;
 const LIVES: [u64; 3] = [40, 600, 6_000];
 
-fn context() -> Arc<Context> {
+pub(crate) fn context() -> Arc<Context> {
     let device = |number| DeviceDecl {
         key: AccountKey::new(Scope::Gpu, &format!("GPU-{number}")).expect("a good name"),
         period_ns: 1_000_000_000,
@@ -36,12 +36,14 @@ fn context() -> Arc<Context> {
     Arc::new(Context { clock: Clock::Boot([1; 16]), wall_offset_ns: 0, devices: (0..DEVICES).map(device).collect() })
 }
 
+/// What a device draws at a second.
+pub(crate) fn milliwatts(device: u16, second: u64) -> u64 {
+    (second * 7919 + u64::from(device) * 104_729) % 700_000
+}
+
 /// The record of a number: all that is in it follows from that.
-fn record(context: &Context, seq: u64) -> Record {
-    let sample = |device: u16| {
-        let power = Milliwatts((seq * 7919 + u64::from(device) * 104_729) % 700_000);
-        Sample { device, power: Some(power), ..Sample::default() }
-    };
+pub(crate) fn record(context: &Context, seq: u64) -> Record {
+    let sample = |device: u16| Sample { device, power: Some(Milliwatts(milliwatts(device, seq))), ..Sample::default() };
     let samples = (0..DEVICES).map(sample).collect();
     Record { context: wire::context_id(context), at: seq * 1_000_000_000, samples, ..Record::default() }
 }
