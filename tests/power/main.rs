@@ -11,6 +11,7 @@
 
 #![cfg(test)]
 
+mod agent;
 mod aggregator;
 mod coalescing;
 mod cut;
