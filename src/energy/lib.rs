@@ -1,10 +1,11 @@
-//! Pure core: integrator, coverage, registers, streams, cap, boundary.
+//! Pure core: integrator, coverage, registers, streams, cap, boundary, audit.
 //!
 //! It knows no clock, no file, no socket, no actor. Everything here is a function of what was handed
 //! in, so that the same readings give the same ledger in any batching, and so that the same code runs
 //! under the actors, in simulations and in property tests.
 
 mod account;
+pub mod audit;
 pub mod boundary;
 mod dating;
 pub mod integrator;
@@ -18,6 +19,7 @@ mod span;
 pub mod state;
 mod summary;
 
+pub use audit::{Audit, Audited, Discrepancy, audit};
 pub use boundary::{Billed, BilledLine, bill};
 pub use ledger::{Append, AppendOutcome, Dirty, Hello, Ledger, NumberedPost, PostOutcome, Rejection, Sent};
 pub use policy::{Estimate, Policy, Rules};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a helper that fails fails the test")]
 
+mod audit;
 mod closed_forms;
 mod delivery;
 mod properties;
