@@ -6,7 +6,8 @@
 //! first item is the head, the last one tells how many lie between.
 //!
 //! **Writing.** Into a temporary file, synced, renamed, and the directory synced: under its final
-//! name an export is whole or absent. Its name orders by generation, then by commit.
+//! name an export is whole or absent. Its name orders by generation, then by commit. A backup is the
+//! same image, written wherever an operator wants it ([`write_image`]).
 //!
 //! **Reading.** The checksum of the whole file is verified before anything of it is used.
 
@@ -25,6 +26,8 @@ const MAGIC: &[u8; 16] = b"wattledger image";
 const VERSION: u8 = 1;
 /// Longest frame in bytes: the longest document and its name.
 const FRAME_MAX: usize = DOCUMENT_MAX + 4096;
+/// What is said of a file that is something else.
+const NO_IMAGE: &str = "it is no export or backup of a ledger";
 /// How exports are called.
 const SUFFIX: &str = "image";
 /// What an export is called until it is whole.
@@ -54,9 +57,11 @@ pub fn export_to(store: &dyn Store, directory: &Path, keep: usize) -> Result<Pat
         return Ok(standing);
     }
     let partial = directory.join(PARTIAL);
-    let mut file = ImageWriter::new(directory::open_for_writing(&partial, true)?, &partial);
+    let out = BufWriter::with_capacity(1 << 20, directory::open_for_writing(&partial, true)?);
+    let mut file = ImageWriter::new(out, &partial);
     let commit = file.write_image(store)?;
-    file.finish()?;
+    let file = file.finish()?.into_inner().map_err(|error| io_error(&partial)(error.into_error()))?;
+    file.sync_all().map_err(io_error(&partial))?;
     let path = named(commit);
     fs::rename(&partial, &path).map_err(io_error(&path))?;
     directory::sync_directory(directory)?;
@@ -89,15 +94,27 @@ pub(crate) fn position_of(export: &Path) -> Option<(u64, u64)> {
     Some((generation.parse().ok()?, commit.parse().ok()?))
 }
 
-struct ImageWriter {
-    out: BufWriter<File>,
+/// Writes the image of `store` to `out`, whatever that is, and returns its commit. Commits go on
+/// meanwhile. Whoever reads it knows by its checksum whether it arrived whole.
+///
+/// # Errors
+/// [`StoreError`] if the store cannot be read or `out` not be written.
+pub fn write_image(store: &dyn Store, out: impl Write) -> Result<u64, StoreError> {
+    let mut image = ImageWriter::new(out, Path::new("the image"));
+    let commit = image.write_image(store)?;
+    image.finish()?.flush().map_err(io_error(Path::new("the image")))?;
+    Ok(commit)
+}
+
+struct ImageWriter<W> {
+    out: W,
     hash: blake3::Hasher,
     path: PathBuf,
 }
 
-impl ImageWriter {
-    fn new(file: File, path: &Path) -> Self {
-        Self { out: BufWriter::with_capacity(1 << 20, file), hash: blake3::Hasher::new(), path: path.into() }
+impl<W: Write> ImageWriter<W> {
+    fn new(out: W, path: &Path) -> Self {
+        Self { out, hash: blake3::Hasher::new(), path: path.into() }
     }
 
     fn write_image(&mut self, store: &dyn Store) -> Result<u64, StoreError> {
@@ -141,11 +158,10 @@ impl ImageWriter {
         self.out.write_all(bytes).map_err(io_error(&self.path))
     }
 
-    fn finish(mut self) -> Result<(), StoreError> {
+    fn finish(mut self) -> Result<W, StoreError> {
         let hash = self.hash.finalize();
         self.out.write_all(hash.as_bytes()).map_err(io_error(&self.path))?;
-        let file = self.out.into_inner().map_err(|error| io_error(&self.path)(error.into_error()))?;
-        file.sync_all().map_err(io_error(&self.path))
+        Ok(self.out)
     }
 }
 
@@ -163,11 +179,19 @@ impl ImageFile {
     /// Verifies the file and reads its head.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         verify_checksum(path)?;
+        Self::open_unverified(path)
+    }
+
+    /// Reads the head of a file that may be damaged behind it.
+    pub(crate) fn open_unverified(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(io_error(path))?;
         let identity = Identity { ledger: [0; 16], generation: 0 };
         let mut image = Self { path: path.into(), input: BufReader::with_capacity(1 << 20, file), identity, commit: 0 };
         let mut begin = [0; MAGIC.len() + 1];
         image.input.read_exact(&mut begin).map_err(io_error(path))?;
+        if begin[..MAGIC.len()] != *MAGIC {
+            return Err(image.damaged(NO_IMAGE));
+        }
         if begin[MAGIC.len()] != VERSION {
             return Err(image.damaged("its format is one that this program does not know"));
         }
@@ -232,12 +256,18 @@ fn verify_checksum(path: &Path) -> Result<(), StoreError> {
     let file = File::open(path).map_err(io_error(path))?;
     let len = file.metadata().map_err(io_error(path))?.len();
     let trailer = blake3::OUT_LEN as u64;
+    let mut input = BufReader::with_capacity(1 << 20, file);
+    let mut begin = [0; MAGIC.len()];
+    if len < MAGIC.len() as u64 || input.read_exact(&mut begin).is_err() || begin != *MAGIC {
+        return damaged(NO_IMAGE);
+    }
     if len < MAGIC.len() as u64 + 1 + trailer {
         return damaged("it is too short to be an export");
     }
-    let mut input = BufReader::with_capacity(1 << 20, file);
     let mut hash = blake3::Hasher::new();
-    std::io::copy(&mut input.by_ref().take(len - trailer), &mut hash).map_err(io_error(path))?;
+    hash.update(&begin);
+    let rest = len - trailer - MAGIC.len() as u64;
+    std::io::copy(&mut input.by_ref().take(rest), &mut hash).map_err(io_error(path))?;
     let mut expected = [0; blake3::OUT_LEN];
     input.read_exact(&mut expected).map_err(io_error(path))?;
     if hash.finalize() != expected {

@@ -15,7 +15,10 @@ const LEDGER: &str = "ledger";
 /// The database while it is being made.
 const MAKING: &str = "ledger.partial";
 
-/// What a database that would not open is called, before the time.
+/// Whole images of the database.
+const EXPORTS: &str = "exports";
+
+/// What a database that was set aside is called, before the time.
 const QUARANTINE: &str = "quarantine-";
 
 /// How a store came to be open.
@@ -140,8 +143,84 @@ pub fn import(data: &Path, export: &Path, now_ms: u64) -> Result<(), StoreError>
             why: "there is a ledger already: import into an empty directory",
         });
     }
-    restore(data, export, now_ms)?;
+    make_from(data, export, now_ms)?;
     settle(data)
+}
+
+/// A ledger that no aggregator works on.
+pub struct Stopped {
+    /// The ledger as it is: nothing was restored or set aside.
+    pub store: SledStore,
+    /// The commit that was acknowledged last, as far as that is noted; a sound ledger is not behind it.
+    pub acknowledged: u64,
+}
+
+/// Opens the ledger in `data` to look at it. Nothing is made or restored. The engine does what it does
+/// at every start: it drops what a killed process left half-written at the end of its log, and
+/// permissions are tightened.
+///
+/// # Errors
+/// [`StoreError::Locked`] if an aggregator works there, [`StoreError::Absent`] if there is no ledger,
+/// [`StoreError::Damaged`] if it does not open.
+pub fn open_stopped(data: &Path) -> Result<Stopped, StoreError> {
+    let absent = |path: &Path, why| Err(StoreError::Absent { path: path.into(), why });
+    if !data.is_dir() {
+        return absent(data, "there is no such directory: name the data directory with --data-dir");
+    }
+    let ledger = data.join(LEDGER);
+    if !ledger.exists() {
+        return absent(data, "there is no ledger in this directory: name the data directory with --data-dir");
+    }
+    let lock = DirectoryLock::take(data)?;
+    directory::refuse_links(data)?;
+    let (store, acknowledged) = SledStore::open(&ledger)?;
+    Ok(Stopped { store: store.hold(lock), acknowledged })
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The new generation.
+    pub generation: u64,
+    /// Where the ledger that was there lies now, with its exports.
+    pub aside: Option<PathBuf>,
+}
+
+/// Puts the ledger of an image into `data` under a new generation. What is there is set aside, with its
+/// exports, and never deleted.
+///
+/// `now_ms` is Unix time in milliseconds.
+///
+/// # Errors
+/// [`StoreError::Locked`] if an aggregator works there, [`StoreError::Damaged`] if the image is none or
+/// not whole; then everything is as it was.
+pub fn restore(data: &Path, image: &Path, now_ms: u64) -> Result<Restored, StoreError> {
+    directory::prepare(data)?;
+    let _lock = DirectoryLock::take(data)?;
+    directory::refuse_links(data)?;
+    let (ledger, exports) = (data.join(LEDGER), data.join(EXPORTS));
+    let kept = exports_in(&exports)?;
+    // Greater than any there was: exports order by it.
+    let newest = kept.iter().filter_map(|export| position_of(export)).map(|(generation, _)| generation + 1).max();
+    let generation = make_from(data, image, now_ms.max(newest.unwrap_or(0)))?;
+    let mut aside = None;
+    if ledger.exists() {
+        aside = Some(quarantine(data, &ledger, now_ms)?);
+    }
+    settle(data)?;
+    // Exports of the past that was left: in place they would be pruned, or restored by a later mishap.
+    if !kept.is_empty() {
+        let to = match &aside {
+            Some(aside) => aside.clone(),
+            None => free_quarantine(data, now_ms),
+        };
+        directory::prepare(&to)?;
+        fs::rename(&exports, to.join(EXPORTS)).map_err(io_error(&exports))?;
+        directory::sync_directory(&to)?;
+        directory::sync_directory(data)?;
+        aside = Some(to);
+    }
+    Ok(Restored { generation, aside })
 }
 
 fn restore_newest(
@@ -151,8 +230,8 @@ fn restore_newest(
     why: &mut Vec<String>,
 ) -> Result<Option<PathBuf>, StoreError> {
     for export in exports_in(exports)? {
-        match restore(data, &export, now_ms) {
-            Ok(()) => return Ok(Some(export)),
+        match make_from(data, &export, now_ms) {
+            Ok(_) => return Ok(Some(export)),
             Err(error @ StoreError::Damaged { .. }) => why.push(error.to_string()),
             Err(error) => return Err(error),
         }
@@ -160,7 +239,8 @@ fn restore_newest(
     Ok(None)
 }
 
-fn restore(data: &Path, export: &Path, now_ms: u64) -> Result<(), StoreError> {
+/// Makes a database of an image; returns its generation.
+fn make_from(data: &Path, export: &Path, now_ms: u64) -> Result<u64, StoreError> {
     let image = ImageFile::open(export)?;
     // A clock that was set back must not repeat a generation: counters may step back between two.
     let generation = now_ms.max(image.identity.generation + 1);
@@ -169,7 +249,8 @@ fn restore(data: &Path, export: &Path, now_ms: u64) -> Result<(), StoreError> {
         let mut loader = Loader::new(making, identity)?;
         image.read(|item| loader.add(&item))?;
         loader.finish(commit)
-    })
+    })?;
+    Ok(generation)
 }
 
 /// Makes a database beside its final place.
@@ -188,12 +269,18 @@ fn settle(data: &Path) -> Result<(), StoreError> {
     directory::sync_directory(data)
 }
 
-fn quarantine(data: &Path, ledger: &Path, now_ms: u64) -> Result<(), StoreError> {
+/// Sets a database aside; returns where it lies.
+fn quarantine(data: &Path, ledger: &Path, now_ms: u64) -> Result<PathBuf, StoreError> {
+    let aside = free_quarantine(data, now_ms);
+    fs::rename(ledger, &aside).map_err(io_error(ledger))?;
+    directory::sync_directory(data)?;
+    Ok(aside)
+}
+
+fn free_quarantine(data: &Path, now_ms: u64) -> PathBuf {
     // A second one in the same millisecond takes the next name.
     let mut names = (now_ms..).map(|ms| data.join(format!("{QUARANTINE}{ms:013}")));
-    let aside = names.find(|path| !path.exists()).unwrap_or_else(|| data.join(QUARANTINE));
-    fs::rename(ledger, &aside).map_err(io_error(ledger))?;
-    directory::sync_directory(data)
+    names.find(|path| !path.exists()).unwrap_or_else(|| data.join(QUARANTINE))
 }
 
 fn newest_quarantine(data: &Path) -> Result<Option<PathBuf>, StoreError> {

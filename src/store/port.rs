@@ -133,6 +133,14 @@ pub enum StoreError {
         /// Why, and what to do.
         why: &'static str,
     },
+    /// There is nothing where something must be.
+    #[error("{}: {why}", path.display())]
+    Absent {
+        /// Where.
+        path: PathBuf,
+        /// What is missing, and what to do.
+        why: &'static str,
+    },
     /// What is on disk is not what was written.
     #[error("{} is damaged: {why}", path.display())]
     Damaged {
