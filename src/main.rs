@@ -3,17 +3,25 @@
 //! Exit codes: 0 done, 1 failed, 2 usage or configuration, 70 internal fault. Data goes to stdout,
 //! logs to stderr.
 
+mod backup;
 mod demo;
 mod demo_fleet;
+mod offline;
+mod restore;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aggregator::{AggregatorError, Flags, Settings};
+use backup::BackupArgs;
 use clap::{Args, Parser, Subcommand};
-use console::{ConsoleError, ReportArgs};
+use console::{ConsoleError, HostArgs, ReportArgs};
 use demo::{DemoArgs, DemoError};
+use restore::RestoreArgs;
+use store::StoreError;
 use tracing_subscriber::EnvFilter;
+use verify::VerifyArgs;
 
 /// The energy ledger of a GPU and HPC fleet: each joule counted once, and priced.
 #[derive(Parser)]
@@ -31,6 +39,14 @@ enum Command {
     Serve(ServeArgs),
     /// Print a fleet cost report from a running aggregator.
     Report(ReportArgs),
+    /// Rebind or retire hosts, and list what administrators did.
+    Host(HostArgs),
+    /// Copy a ledger while its aggregator works, or one that is stopped.
+    Backup(BackupArgs),
+    /// Put the ledger of a backup or export in place; the one that is there is set aside.
+    Restore(RestoreArgs),
+    /// Audit the ledger of a stopped aggregator and its exports, without changing them.
+    Verify(VerifyArgs),
 }
 
 #[derive(Args)]
@@ -51,8 +67,8 @@ struct ServeArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // In the demo a person reads what it says itself.
-    log(if matches!(cli.command, Command::Demo(_)) { "warn" } else { "info,actix_server=warn" });
+    // All but the server say themselves what a person wants to read.
+    log(if matches!(cli.command, Command::Serve(_)) { "info,actix_server=warn" } else { "warn" });
     match std::panic::catch_unwind(|| actix_rt::System::new().block_on(dispatch(cli.command))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(Failure { code, told })) => {
@@ -69,6 +85,10 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => Ok(demo::demo(&args).await?),
         Command::Serve(args) => serve(&args).await,
         Command::Report(args) => Ok(console::report(&args).await?),
+        Command::Host(args) => Ok(console::host(&args).await?),
+        Command::Backup(args) => backup::backup(&args).await,
+        Command::Restore(args) => restore::restore(&args),
+        Command::Verify(args) => verify::verify(&args),
     }
 }
 
@@ -94,6 +114,13 @@ struct Failure {
 impl From<AggregatorError> for Failure {
     fn from(error: AggregatorError) -> Self {
         Self { code: if error.is_configuration() { 2 } else { 1 }, told: error.to_string() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        // What is not there was named wrongly.
+        Self { code: if matches!(error, StoreError::Absent { .. }) { 2 } else { 1 }, told: error.to_string() }
     }
 }
 

@@ -7,13 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cost::RateCard;
 use meter::Utc;
 use store::{Identity, Store};
+use tokio::sync::Semaphore;
 
+use crate::acts::Acts;
 use crate::billed::BilledCounters;
 use crate::door::LedgerDoor;
 use crate::health::Health;
 use crate::inventory::Inventory;
 use crate::published::Published;
 use crate::recent::RecentPower;
+use crate::refused::RefusedMachines;
 use crate::settings::Settings;
 use crate::summary::Summaries;
 use crate::watched::Watched;
@@ -46,6 +49,12 @@ pub struct App {
     pub summaries: Summaries,
     /// The billed-energy counters.
     pub billed: BilledCounters,
+    /// What administrators did.
+    pub acts: Acts,
+    /// Machines that report themselves under a name bound to another.
+    pub refused: RefusedMachines,
+    /// One backup at a time: while it is read, the store rewrites nothing.
+    pub backups: Arc<Semaphore>,
 }
 
 /// The wall clock.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use actix::dev::SendError;
 use energy::{Append, AppendOutcome, NumberedPost, PostOutcome};
+use meter::{Id, Owner};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The least a post counts for: what a message costs however small its body is.
@@ -21,6 +22,8 @@ pub enum Work {
     Appends(Vec<Append>),
     /// A numbered post.
     Numbered(Box<NumberedPost>),
+    /// An administrator gives a host's name to this machine, or to the next one that reports itself.
+    Rebind(Box<Owner>, Option<Id>),
 }
 
 /// The ledger's answer, in the shape of the question. What it rests on is on disk.
@@ -30,6 +33,8 @@ pub enum Told {
     Appends(Vec<AppendOutcome>),
     /// Of the numbered post.
     Numbered(PostOutcome),
+    /// The machine that the name was bound to; nothing if there is no such owner.
+    Rebound(Option<Option<Id>>),
 }
 
 /// Why nothing of a post was booked; it should come again.

@@ -4,7 +4,8 @@
 //!
 //! A host is `live` while its newest reading is no older than three of its slowest account's periods,
 //! at least [`LIVE_AT_LEAST_NS`]; after that it is `silent`. `never_seen` is in the inventory without a
-//! reading; `retired` by the inventory's date, whatever still comes in.
+//! reading; `retired` by the inventory's date or by an act, whatever still comes in: that is booked and
+//! billed as ever, and flagged [`REPORTS_THOUGH_RETIRED`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +17,16 @@ use serde::Serialize;
 use crate::inventory::Inventory;
 use crate::published::OwnerView;
 use crate::query::rfc3339;
+use crate::refused::{RefusedMachine, hex};
 
 /// Least time after which a host is silent: agents of large fleets post once a minute.
 pub const LIVE_AT_LEAST_NS: u64 = 90 * SECOND_NS as u64;
 
 /// The period assumed where a source names none, as in the ledger.
 const PERIOD_UNKNOWN_NS: u64 = 60 * SECOND_NS as u64;
+
+/// The flag of a host that is out of service and is still being read.
+pub const REPORTS_THOUGH_RETIRED: &str = "reports-though-retired";
 
 /// How a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -102,6 +107,11 @@ pub struct HostView {
     pub fenced_joules: f64,
     /// What people should look at, over all accounts.
     pub flags: Vec<&'static str>,
+    /// The machine that the name is bound to: it alone may report itself under it.
+    pub machine: Option<String>,
+    /// Another machine that reports itself under the name, and is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_machine: Option<RefusedMachine>,
 }
 
 /// One account, as `/api/v1/devices` shows it.
@@ -161,8 +171,7 @@ impl EnergyView {
 /// How a host is at `now`; `state` is absent if nothing was ever read.
 #[must_use]
 pub fn host_state(owner: &Owner, state: Option<&OwnerState>, inventory: &Inventory, now: Utc) -> HostState {
-    let entry = inventory.entry(inventory.canonical(owner));
-    if entry.and_then(|entry| entry.retired).is_some_and(|retired| retired <= now) {
+    if inventory.retired(owner).is_some_and(|retired| retired <= now) {
         return HostState::Retired;
     }
     let Some((state, newest)) = state.and_then(|state| Some((state, newest_reading(state)?))) else {
@@ -286,8 +295,20 @@ pub fn host_view(owner: &Owner, view: Option<&OwnerView>, inventory: &Inventory,
         readings: state.map_or(0, |state| state.readings),
         refused: state.map_or(&[][..], |s| &s.refused).iter().map(|(reason, count)| (reason.code(), *count)).collect(),
         fenced_joules: state.map_or(Energy::ZERO, fenced).joules(),
-        flags: state.map(|state| flags(&state.accounts)).unwrap_or_default(),
+        flags: state.map(|state| host_flags(state, inventory)).unwrap_or_default(),
+        machine: state.and_then(|state| state.fingerprint).map(|machine| hex(&machine)),
+        refused_machine: None,
     }
+}
+
+/// The words of everything that people should look at of a host.
+fn host_flags(state: &OwnerState, inventory: &Inventory) -> Vec<&'static str> {
+    let mut words = flags(&state.accounts);
+    let newest = newest_reading(state);
+    if inventory.retired(&state.owner).is_some_and(|retired| newest.is_some_and(|newest| newest > retired)) {
+        words.push(REPORTS_THOUGH_RETIRED);
+    }
+    words
 }
 
 /// The views of an owner's accounts.

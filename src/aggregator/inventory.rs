@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use energy::LabelsSince;
 use meter::{Labels, Owner, Utc};
 
@@ -25,7 +26,12 @@ pub use fault::{Fault, InventoryError};
 pub struct Inventory {
     entries: BTreeMap<Owner, Entry>,
     linked: BTreeMap<Owner, BTreeSet<Owner>>,
+    /// Who was retired by an act, whatever the file says; shared by all that were read from it.
+    retirements: Arc<Retirements>,
 }
+
+/// Owners that an administrator retired, with the instant from which they are.
+pub type Retirements = ArcSwap<BTreeMap<Owner, Utc>>;
 
 /// What is known of one owner.
 #[derive(Debug, Default)]
@@ -34,7 +40,7 @@ pub struct Entry {
     pub spans: Vec<Span>,
     /// When it went into service: expected time runs from here, also without readings.
     pub in_service: Option<Utc>,
-    /// When it was retired: expected time ends here.
+    /// When the file says it was retired; see [`Inventory::retired`].
     pub retired: Option<Utc>,
     /// The owner under whose name its energy is shown.
     pub alias_of: Option<Owner>,
@@ -72,6 +78,22 @@ impl Inventory {
     #[must_use]
     pub fn canonical<'a>(&'a self, owner: &'a Owner) -> &'a Owner {
         self.entry(owner).and_then(|entry| entry.alias_of.as_ref()).unwrap_or(owner)
+    }
+
+    /// The inventory with what administrators retired.
+    #[must_use]
+    pub fn with_retirements(self, retirements: Arc<Retirements>) -> Self {
+        Self { retirements, ..self }
+    }
+
+    /// When an owner went out of service, by the file or by an act, the earlier of both: expected time
+    /// ends here.
+    #[must_use]
+    pub fn retired(&self, owner: &Owner) -> Option<Utc> {
+        let shown = self.canonical(owner);
+        let acts = self.retirements.load();
+        let by_act = acts.get(owner).or_else(|| acts.get(shown)).copied();
+        self.entry(shown).and_then(|entry| entry.retired).into_iter().chain(by_act).min()
     }
 
     /// The hosts that ever sit in this chassis.

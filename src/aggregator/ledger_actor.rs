@@ -228,6 +228,7 @@ impl LedgerActor {
                 Told::Appends(appends.iter().map(|append| self.ledger.append(append, now)).collect())
             }
             Work::Numbered(post) => Told::Numbered(self.ledger.post(post, now)),
+            Work::Rebind(owner, to) => Told::Rebound(self.ledger.rebind(owner, *to)),
         }
     }
 }

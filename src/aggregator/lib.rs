@@ -6,6 +6,7 @@
 //!   actor's mailbox.
 //! - **Around**: [`settings`], [`server`] (start and stop), [`shutdown`], [`health`].
 
+pub mod acts;
 pub mod app;
 pub mod billed;
 pub mod door;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod ledger_actor;
 pub mod published;
 pub mod recent;
+pub mod refused;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
@@ -27,6 +29,7 @@ pub mod page;
 pub mod query;
 pub mod summary;
 pub mod watched;
+pub mod whereabouts;
 
 pub use server::{Parts, Running, run, start, start_on};
 pub use settings::{Flags, Settings, SettingsError};
@@ -50,6 +53,14 @@ pub enum AggregatorError {
         owner: String,
         /// What is wrong with it.
         why: store::records::RecordError,
+    },
+    /// A document of the store cannot be read.
+    #[error("the document {name:?} of the store: {why}")]
+    Document {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
     },
     /// The address cannot be listened on.
     #[error("cannot listen: {source}")]

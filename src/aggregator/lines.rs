@@ -129,7 +129,7 @@ fn expected(figures: &Figures<'_>, owner: &Owner, view: Option<&OwnerView>) -> R
     // An alias is a name that a machine once had: nothing is expected under it any more.
     let is_alias = figures.inventory.canonical(owner) != owner;
     let last = accounts().map(|account| account.frontier.at).max().filter(|_| is_alias);
-    let end = entry.and_then(|entry| entry.retired).into_iter().chain(last).fold(figures.now, Utc::min);
+    let end = figures.inventory.retired(owner).into_iter().chain(last).fold(figures.now, Utc::min);
     start..end.max(start)
 }
 

@@ -12,25 +12,28 @@ use cost::RateCard;
 use energy::Ledger;
 use meter::{PARTS, Utc};
 use store::{How, Opened, Store, records};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::AggregatorError;
+use crate::acts::Acts;
 use crate::app::{App, Stats, wall_clock};
 use crate::billed::BilledCounters;
 use crate::door::LedgerDoor;
 use crate::health::Health;
 use crate::http;
-use crate::inventory::Inventory;
 use crate::inventory::read::inventory_file;
+use crate::inventory::{Inventory, Retirements};
 use crate::ledger_actor::{Drain, LedgerActor, Links};
 use crate::published::{Published, Snapshot};
 use crate::recent::RecentPower;
+use crate::refused::RefusedMachines;
 use crate::settings::Settings;
 use crate::shutdown::{self, DeathWatch};
 use crate::store_actor::{Export, Exporter, StoreActor};
 use crate::summary::Summaries;
 use crate::watched::Watched;
+use crate::whereabouts;
 
 /// Exports kept in the data directory.
 const EXPORTS_KEPT: usize = 3;
@@ -107,13 +110,15 @@ pub async fn start(settings: Settings) -> Result<Running, AggregatorError> {
     let opened = store::open_or_restore(&data, &exports, now_ms)?;
     tell(&opened, &data);
     let exporter = move |store: &dyn Store| store::export_to(store, &exports, EXPORTS_KEPT).map(drop);
-    start_on(Parts {
+    let running = start_on(Parts {
         settings,
         store: Arc::new(opened.store),
         exporter: Some(Box::new(exporter)),
         now: wall_clock,
         on_death: shutdown::exit,
-    })
+    })?;
+    whereabouts::leave(&data, running.addr);
+    Ok(running)
 }
 
 fn tell(opened: &Opened, data: &Path) {
@@ -142,7 +147,8 @@ fn tell(opened: &Opened, data: &Path) {
 /// As [`start`].
 pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
     let (ledger, snapshot) = load(&*parts.store, &parts.settings, (parts.now)())?;
-    let inventory = Arc::new(follow_inventory(&parts.settings)?);
+    let acts = Acts::load(Arc::clone(&parts.store))?;
+    let inventory = Arc::new(follow_inventory(&parts.settings, acts.retirements())?);
     let rates = Arc::new(follow_rates(&parts.settings)?);
     let listener = listen(&parts.settings)?;
     let addr = listener.local_addr().map_err(|source| AggregatorError::Listen { source })?;
@@ -169,6 +175,9 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
         rates: Arc::clone(&rates),
         summaries: Summaries::default(),
         billed: BilledCounters::default(),
+        acts,
+        refused: RefusedMachines::default(),
+        backups: Arc::new(Semaphore::new(1)),
     });
     let followers = vec![actix_rt::spawn(inventory.follow()), actix_rt::spawn(rates.follow())];
     let (server, serving) = serve(listener, app.clone())?;
@@ -199,11 +208,14 @@ fn load(store: &dyn Store, settings: &Settings, now: Utc) -> Result<(Ledger, Sna
     Ok((ledger, snapshot))
 }
 
-fn follow_inventory(settings: &Settings) -> Result<Watched<Inventory>, AggregatorError> {
+fn follow_inventory(settings: &Settings, retirements: Arc<Retirements>) -> Result<Watched<Inventory>, AggregatorError> {
+    let with = move |inventory: Inventory| inventory.with_retirements(Arc::clone(&retirements));
     match settings.files.inventory.as_str() {
-        "" => Ok(Watched::fixed(Inventory::default())),
-        path => Watched::open(path, |path: &Path| inventory_file(path).map_err(|error| error.to_string()))
-            .map_err(AggregatorError::Configuration),
+        "" => Ok(Watched::fixed(with(Inventory::default()))),
+        path => {
+            let read = move |path: &Path| inventory_file(path).map(&with).map_err(|error| error.to_string());
+            Watched::open(path, read).map_err(AggregatorError::Configuration)
+        }
     }
 }
 

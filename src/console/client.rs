@@ -1,17 +1,25 @@
 //! One question to an aggregator, over HTTP.
 
 use std::error::Error;
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, ClientBuilder, Response, Url};
 use serde::Deserialize;
 
 use crate::error::ConsoleError;
+
+/// The aggregator that is asked if none is named.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:9810";
 
 /// Longest wait for a connection: an aggregator that is there accepts at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer: a year by host of a large fleet takes seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest silence within an answer that may take any time in all.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A problem document, RFC 9457.
 #[derive(Deserialize)]
@@ -26,29 +34,78 @@ struct Problem {
 /// The body of `GET {server}{path}?{query}`.
 pub(crate) async fn get(server: &str, path: &str, query: &[(&str, &str)]) -> Result<String, ConsoleError> {
     let url = address(server, path, query)?;
+    let client = client(server, Client::builder().timeout(ANSWER_TIMEOUT))?;
+    text(server, client.get(url).send().await).await
+}
+
+/// The body of `POST {server}{path}` with a JSON document.
+pub(crate) async fn post(server: &str, path: &str, document: String) -> Result<String, ConsoleError> {
+    let url = address(server, path, &[])?;
+    let client = client(server, Client::builder().timeout(ANSWER_TIMEOUT))?;
+    let request = client.post(url).header(CONTENT_TYPE, "application/json").body(document);
+    text(server, request.send().await).await
+}
+
+/// Writes the body of `GET {server}{path}` to `out`, a file at `to`; `progress` is told the bytes so far.
+pub(crate) async fn download(
+    server: &str,
+    path: &str,
+    out: &mut impl Write,
+    to: &Path,
+    progress: impl Fn(u64),
+) -> Result<(), ConsoleError> {
+    let url = address(server, path, &[])?;
+    let client = client(server, Client::builder().read_timeout(SILENCE_TIMEOUT))?;
+    let answer = client.get(url).send().await.map_err(|error| unreachable(server, &error))?;
+    if !answer.status().is_success() {
+        return Err(refused(server, answer).await);
+    }
+    let (mut answer, mut bytes) = (answer, 0);
+    let broken = |error: &reqwest::Error| ConsoleError::BrokenOff { server: server.into(), why: root(error) };
+    while let Some(piece) = answer.chunk().await.map_err(|error| broken(&error))? {
+        out.write_all(&piece).map_err(|why| ConsoleError::File { path: to.into(), why })?;
+        bytes += piece.len() as u64;
+        progress(bytes);
+    }
+    Ok(())
+}
+
+fn client(server: &str, builder: ClientBuilder) -> Result<Client, ConsoleError> {
     // Fails if a provider is installed already: then there is one, which is all that is needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let unreachable = |error: reqwest::Error| ConsoleError::Unreachable { server: server.into(), why: root(&error) };
-    let client = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(ANSWER_TIMEOUT)
-        .user_agent(concat!("wattledger/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(unreachable)?;
-    let answer = client.get(url).send().await.map_err(unreachable)?;
-    let status = answer.status();
-    let body = answer.text().await.map_err(unreachable)?;
-    if status.is_success() {
-        return Ok(body);
+    let builder = builder.connect_timeout(CONNECT_TIMEOUT);
+    let builder = builder.user_agent(concat!("wattledger/", env!("CARGO_PKG_VERSION")));
+    builder.build().map_err(|error| unreachable(server, &error))
+}
+
+/// The text of an answer, or what the aggregator refused.
+async fn text(server: &str, answer: reqwest::Result<Response>) -> Result<String, ConsoleError> {
+    let answer = answer.map_err(|error| unreachable(server, &error))?;
+    if answer.status().is_success() {
+        return answer.text().await.map_err(|error| unreachable(server, &error));
     }
-    Err(serde_json::from_str::<Problem>(&body).map_or_else(
+    Err(refused(server, answer).await)
+}
+
+/// What an answer that is no success says.
+async fn refused(server: &str, answer: Response) -> ConsoleError {
+    let status = answer.status();
+    let body = match answer.text().await {
+        Ok(body) => body,
+        Err(error) => return unreachable(server, &error),
+    };
+    serde_json::from_str::<Problem>(&body).map_or_else(
         |_| ConsoleError::NotUnderstood { server: server.into(), why: format!("it says {status}") },
         |problem| ConsoleError::Refused {
             status: status.as_u16(),
             code: problem.code,
             detail: problem.detail.or(problem.title).unwrap_or_else(|| status.to_string()),
         },
-    ))
+    )
+}
+
+fn unreachable(server: &str, error: &reqwest::Error) -> ConsoleError {
+    ConsoleError::Unreachable { server: server.into(), why: root(error) }
 }
 
 fn address(server: &str, path: &str, query: &[(&str, &str)]) -> Result<Url, ConsoleError> {

@@ -28,6 +28,14 @@ pub enum ConsoleError {
         /// What the attempt ended with.
         why: String,
     },
+    /// The answer ended before it was complete.
+    #[error("the answer of {server} broke off ({why}): ask again")]
+    BrokenOff {
+        /// The address.
+        server: String,
+        /// What it ended with.
+        why: String,
+    },
     /// Somebody answers, but not as an aggregator of this version does.
     #[error("{server} does not answer as an aggregator of this version: {why}")]
     NotUnderstood {

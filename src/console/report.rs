@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use cost::Answer;
 
-use crate::client;
+use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::table::render;
 use crate::terminal::look;
@@ -55,7 +55,7 @@ pub struct ReportArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// The aggregator
-    #[arg(long, value_name = "URL", env = "WATTLEDGER_URL", default_value = "http://127.0.0.1:9810")]
+    #[arg(long, value_name = "URL", env = "WATTLEDGER_URL", default_value = DEFAULT_SERVER)]
     pub server: String,
     /// Write to this file instead of the standard output; it appears whole or not at all
     #[arg(long, value_name = "FILE")]
@@ -119,7 +119,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn write_out(bytes: &[u8]) -> std::io::Result<()> {
+/// Writes data to the standard output.
+pub(crate) fn write_out(bytes: &[u8]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         // `report | head` has seen enough.

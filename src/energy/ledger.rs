@@ -137,14 +137,15 @@ pub enum PostOutcome {
 pub enum Rejection {
     /// The name belongs to another machine.
     #[error(
-        "{owner} is bound to machine {}, but machine {} reports under this name; \
-         rename one of them, or rebind the name",
+        "{owner} is bound to machine {}, but machine {} reports under this name: rename one of them or, \
+         if the new one took the old one's place, run: wattledger host rebind {}",
         hex(bound),
-        hex(theirs)
+        hex(theirs),
+        owner.name
     )]
     BoundElsewhere {
         /// The owner.
-        owner: String,
+        owner: Box<Owner>,
         /// The machine it is bound to.
         bound: Id,
         /// The machine that asked.
@@ -257,6 +258,19 @@ impl Ledger {
         let changed = matches!(outcome, PostOutcome::Applied { .. });
         self.settle_seat(seat, changed);
         outcome
+    }
+
+    /// Gives a host's name to another machine: to `to`, or to the next one that reports itself under it.
+    /// Returns the machine it was bound to; nothing if there is no such owner.
+    pub fn rebind(&mut self, owner: &Owner, to: Option<Id>) -> Option<Option<Id>> {
+        let mut seat = self.seat(owner, true)?;
+        let state = Arc::make_mut(&mut seat.entry.state);
+        let before = std::mem::replace(&mut state.fingerprint, to);
+        // The machine before may still be running: its streams must say hello again, and are refused.
+        // What it then sends once more falls in covered time. Numbered streams are no machine's.
+        state.streams.retain(|stream| !stream.answers.is_empty());
+        self.settle_seat(seat, true);
+        Some(before)
     }
 
     /// Takes an owner out to work on it; a new one only while there is room.

@@ -45,7 +45,7 @@ impl OwnerState {
         let (OwnerKind::Host, Some(theirs)) = (self.owner.kind, fingerprint) else { return Ok(()) };
         match self.fingerprint {
             Some(bound) if bound != theirs => {
-                Err(Rejection::BoundElsewhere { owner: self.owner.canonical(), bound, theirs })
+                Err(Rejection::BoundElsewhere { owner: Box::new(self.owner.clone()), bound, theirs })
             }
             _ => {
                 self.fingerprint = Some(theirs);

@@ -9,7 +9,7 @@ use crate::{files, none, read, root, shown};
 /// Our crates, and which of our crates each one names. A new arrow is a decision: it needs a page in
 /// `docs/decisions/` before a line here.
 const ARROWS: [(&str, &[&str]); 9] = [
-    ("wattledger", &["aggregator", "agents", "console", "meter"]),
+    ("wattledger", &["aggregator", "agents", "console", "meter", "store"]),
     ("wattledger-meter", &[]),
     ("wattledger-wire", &["meter"]),
     ("wattledger-energy", &["meter"]),

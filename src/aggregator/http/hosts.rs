@@ -63,7 +63,8 @@ pub(super) async fn list_kind(
         let select = select.transpose().map_err(|error| cost_problem(&error))?;
         let wanted = |(owner, view): (&Owner, Option<&OwnerView>)| {
             let selected = select.as_ref().is_none_or(|select| is_selected(select, owner, view, &inventory, now));
-            let shown = selected.then(|| host_view(owner, view, &inventory, now))?;
+            let mut shown = selected.then(|| host_view(owner, view, &inventory, now))?;
+            shown.refused_machine = app.refused.of(owner);
             (state.is_empty() || shown.state.word() == state).then_some(shown)
         };
         let paged = page.of(owners(&snapshot, &inventory, kind), wanted);
@@ -94,13 +95,14 @@ pub(super) fn one_kind(app: &App, id: &str, kind: OwnerKind) -> Result<HttpRespo
     let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
     let owner = resolve(&snapshot, &inventory, kind, id)?;
     let view = snapshot.owner(&owner).map(|view| &**view);
-    let shown: HostView = host_view(&owner, view, &inventory, now);
+    let mut shown: HostView = host_view(&owner, view, &inventory, now);
+    shown.refused_machine = app.refused.of(&owner);
     let devices: Vec<_> = view.into_iter().flat_map(|view| device_views(&view.state, now)).collect();
     Ok(answer(&json!({ "as_of": rfc3339(snapshot.as_of), kind.word(): shown, "devices": devices })))
 }
 
 /// The owner that an id means.
-fn resolve(snapshot: &Snapshot, inventory: &Inventory, kind: OwnerKind, id: &str) -> Result<Owner, Problem> {
+pub(super) fn resolve(snapshot: &Snapshot, inventory: &Inventory, kind: OwnerKind, id: &str) -> Result<Owner, Problem> {
     let (cluster, name) = id.split_once('/').map_or((None, id), |(cluster, name)| (Some(cluster), name));
     let named = inventory.entries().map(|(owner, _)| owner);
     let known = snapshot.owners().map(|view| &view.state.owner).chain(named);

@@ -68,6 +68,7 @@ async fn native(app: &App, mut body: Body) -> Result<HttpResponse, Problem> {
     let Told::Appends(outcomes) = told.map_err(|refused| turned_away(app, refused))? else {
         return Err(turned_away(app, Unavailable::Closed));
     };
+    app.refused.note(&outcomes, (app.now)());
     let answers = outcomes.into_iter().map(answer).collect();
     let answer = Answer { ledger: app.identity.ledger, generation: app.identity.generation, answers };
     let bytes = wire::encode_answer(&answer).map_err(|error| Problem::internal("encode an answer", &error))?;

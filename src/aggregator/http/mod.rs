@@ -1,5 +1,7 @@
 //! The HTTP interface: the route table, and what all routes share.
 
+pub mod acts;
+pub mod backup;
 pub mod chassis;
 pub mod devices;
 pub mod health;
@@ -24,6 +26,9 @@ use problem::Problem;
 /// Every route. Each file registers its own paths.
 pub fn configure(cfg: &mut web::ServiceConfig) {
     ingest::configure(cfg);
+    // Before the hosts' own route, whose pattern would take theirs.
+    acts::configure(cfg);
+    backup::configure(cfg);
     read::configure(cfg);
     health::configure(cfg);
     cfg.default_service(web::to(nowhere));

@@ -1,0 +1,206 @@
+//! Administration: `POST /api/v1/hosts/{id}/rebind`, `…/retire`, `…/unretire`, and `GET /api/v1/acts`.
+//!
+//! For callers on this machine only, for as long as there are no tokens: see [`caller`].
+
+use std::net::IpAddr;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, FORWARDED, HOST, VIA};
+use actix_web::{HttpRequest, HttpResponse, guard, web};
+use meter::{Owner, OwnerKind, Utc};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::hosts::resolve;
+use super::limits::{self, turned_away};
+use super::problem::Problem;
+use super::read::{json as answer, off_thread};
+use crate::acts::{Act, Deed};
+use crate::app::App;
+use crate::door::{Told, Unavailable, Work};
+use crate::query::{Params, rfc3339};
+use crate::refused::hex;
+
+/// Longest name of who acts, in bytes.
+const BY_MAX: usize = 128;
+
+pub(crate) fn configure(cfg: &mut web::ServiceConfig) {
+    // Only POST: a host may bear any of these names.
+    let act = |path| web::resource(path).guard(guard::Post());
+    cfg.service(act("/api/v1/hosts/{id:.+}/rebind").to(rebind))
+        .service(act("/api/v1/hosts/{id:.+}/retire").to(retire))
+        .service(act("/api/v1/hosts/{id:.+}/unretire").to(unretire))
+        .route("/api/v1/acts", web::get().to(list));
+}
+
+/// The address of a caller on this machine.
+///
+/// There are no tokens yet, so only who works on the aggregator's machine may administer. A proxy on it
+/// lets others in: what came through one is refused, too. The host asked for must be an address or
+/// `localhost`, so that a page whose name was pointed here cannot ask through somebody's browser.
+///
+/// # Errors
+/// 403 for everybody else.
+pub(super) fn caller(request: &HttpRequest) -> Result<IpAddr, Problem> {
+    let refuse = |why: &str| {
+        let detail = format!("{why}: administration is for callers on the aggregator's own machine");
+        Err(Problem::new(StatusCode::FORBIDDEN, "not-from-here", detail))
+    };
+    let headers = request.headers();
+    if headers.contains_key(FORWARDED) || headers.contains_key(VIA) || headers.contains_key("x-forwarded-for") {
+        return refuse("the call came through a proxy");
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
+    let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if !is_address && !host.eq_ignore_ascii_case("localhost") {
+        return refuse("the call does not name this machine by its address");
+    }
+    match request.peer_addr().map(|peer| peer.ip().to_canonical()) {
+        Some(peer) if peer.is_loopback() => Ok(peer),
+        _ => refuse("the call comes from another machine"),
+    }
+}
+
+/// What a call may say.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Said {
+    /// Who acts, by their own word.
+    by: String,
+    /// From when on a host is retired, as RFC 3339.
+    at: Option<String>,
+}
+
+/// Who calls and what they say. A browser sends JSON only where it was allowed to: that keeps other
+/// sites' forms out.
+async fn said(app: &App, request: &HttpRequest, payload: web::Payload) -> Result<(Said, IpAddr), Problem> {
+    let from = caller(request)?;
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.trim().eq_ignore_ascii_case("application/json") {
+        let detail = format!("the content type must be application/json, not {kind:?}");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+    }
+    let body = limits::read(app, request, payload).await?;
+    let said: Said = serde_json::from_slice(&body.bytes)
+        .map_err(|error| Problem::bad_request("malformed-act", format!("the body: {error}")))?;
+    if said.by.len() > BY_MAX || said.by.chars().any(char::is_control) {
+        let detail = format!("`by` has at most {BY_MAX} bytes and no control characters");
+        return Err(Problem::bad_request("malformed-act", detail));
+    }
+    Ok((said, from))
+}
+
+/// The host that an act is about.
+fn host(app: &App, id: &str) -> Result<Owner, Problem> {
+    resolve(&app.published.load(), &app.inventory.load(), OwnerKind::Host, id)
+}
+
+/// Records an act; on disk when this returns.
+async fn record(app: web::Data<App>, act: Act, owner: Owner, retired: Option<Utc>) -> Result<(), Problem> {
+    off_thread(move || {
+        app.acts.record(act, &owner, retired).map_err(|error| {
+            tracing::error!("failed to record an act: {error}");
+            Problem::come_again("store-failed", "the act could not be recorded; nothing was done, ask again")
+        })
+    })
+    .await
+}
+
+async fn rebind(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let (said, from) = said(&app, &request, payload).await?;
+    let owner = host(&app, &id)?;
+    let bound = app.published.load().owner(&owner).and_then(|view| view.state.fingerprint);
+    let Some(bound) = bound else {
+        let detail = format!("no machine is bound to {owner}: the next one that reports itself under it will be");
+        return Err(Problem::conflict("not-bound", detail));
+    };
+    let to = app.refused.machine(&owner);
+    let (old, new) = (hex(&bound), to.as_ref().map(hex));
+    let act = Act {
+        at: rfc3339((app.now)()),
+        act: Deed::Rebind,
+        owner: owner.to_string(),
+        by: said.by,
+        from: from.to_string(),
+        old: Some(old),
+        new,
+    };
+    record(app.clone(), act.clone(), owner.clone(), None).await?;
+    let ticket = app.ledger.enter(0).map_err(|refused| turned_away(&app, refused))?;
+    let told = app.ledger.ask(Work::Rebind(Box::new(owner.clone()), to), ticket).await;
+    match told.map_err(|refused| turned_away(&app, refused))? {
+        Told::Rebound(Some(_)) => {
+            app.refused.forget(&owner);
+            Ok(answer(&json!({ "host": format!("{}/{}", owner.cluster, owner.name), "act": act })))
+        }
+        _ => Err(turned_away(&app, Unavailable::Closed)),
+    }
+}
+
+async fn retire(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let (said, from) = said(&app, &request, payload).await?;
+    let (owner, now) = (host(&app, &id)?, (app.now)());
+    let at = match &said.at {
+        None => now,
+        Some(text) => {
+            let at = text.parse::<jiff::Timestamp>().map_err(|error| error.to_string());
+            let at = at.and_then(|at| i64::try_from(at.as_nanosecond()).map_err(|error| error.to_string()));
+            let at = at.map(Utc).and_then(|at| if at > now { Err("it is in the future".into()) } else { Ok(at) });
+            at.map_err(|why| Problem::bad_request("bad-instant", format!("`at` {text:?}: {why}")))?
+        }
+    };
+    finish(app, said.by, from, owner, Deed::Retire, Some(at)).await
+}
+
+async fn unretire(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let (said, from) = said(&app, &request, payload).await?;
+    let owner = host(&app, &id)?;
+    if !app.acts.retirements().load().contains_key(&owner) {
+        let detail = match app.inventory.load().retired(&owner) {
+            Some(_) => format!("{owner} is retired by the inventory: change it there"),
+            None => format!("{owner} is not retired"),
+        };
+        return Err(Problem::conflict("not-retired", detail));
+    }
+    finish(app, said.by, from, owner, Deed::Unretire, None).await
+}
+
+async fn finish(
+    app: web::Data<App>,
+    by: String,
+    from: IpAddr,
+    owner: Owner,
+    deed: Deed,
+    retired: Option<Utc>,
+) -> Result<HttpResponse, Problem> {
+    let old = app.acts.retirements().load().get(&owner).copied().map(rfc3339);
+    let (at, new) = (rfc3339((app.now)()), retired.map(rfc3339));
+    let act = Act { at, act: deed, owner: owner.to_string(), by, from: from.to_string(), old, new };
+    let host = format!("{}/{}", owner.cluster, owner.name);
+    record(app, act.clone(), owner, retired).await?;
+    Ok(answer(&json!({ "host": host, "act": act })))
+}
+
+/// Lists the newest acts.
+async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    caller(&request)?;
+    let params = Params::read(request.query_string(), &["limit"])?;
+    let limit = params.number("limit", 100, 1..=10_000)?;
+    Ok(answer(&json!({ "acts": app.acts.newest(limit) })))
+}
