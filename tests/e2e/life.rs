@@ -109,7 +109,19 @@ fn wrong_usage_and_configuration_are_exit_code_2_with_the_key_named() {
 #[test]
 fn every_command_explains_itself() {
     let home = Home::new();
-    for arguments in [&["--help"][..], &["serve", "--help"], &["report", "--help"], &["demo", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["report", "--help"],
+        &["demo", "--help"],
+        &["backup", "--help"],
+        &["restore", "--help"],
+        &["verify", "--help"],
+        &["host", "--help"],
+        &["host", "rebind", "--help"],
+        &["host", "retire", "--help"],
+        &["host", "acts", "--help"],
+    ] {
         let done = wattledger(&home, arguments).ok();
         assert!(done.out.contains("Usage"), "{arguments:?}: {}", done.out);
     }

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod admin;
 mod cost;
 mod crash;
 mod demo;

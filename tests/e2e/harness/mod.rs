@@ -9,7 +9,7 @@ mod readings;
 mod rollup;
 mod server;
 
-pub(crate) use agent::{Killed, agent, output, spawn_replay, wattledger, within};
+pub(crate) use agent::{Done, Killed, agent, output, spawn_replay, wattledger, within};
 pub(crate) use batch::{Writer, batch, power, stream};
 pub(crate) use data::{recorded, reference, samples};
 pub(crate) use http::{Answer, get, post, post_json, raw};
