@@ -33,6 +33,18 @@ pub enum Deed {
     Unretire,
 }
 
+impl Deed {
+    /// The stable word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Rebind => "rebind",
+            Self::Retire => "retire",
+            Self::Unretire => "unretire",
+        }
+    }
+}
+
 /// One act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
@@ -108,7 +120,7 @@ impl Acts {
             (_, Some(at)) => drop(next.retired.insert(owner.to_string(), at.0)),
             (_, None) => drop(next.retired.remove(&owner.to_string())),
         }
-        tracing::info!(by = act.by, from = act.from, old = act.old, new = act.new, "{:?} {owner}", act.act);
+        tracing::info!(by = act.by, from = act.from, old = act.old, new = act.new, "{} {owner}", act.act.word());
         next.acts.push(act);
         let surplus = next.acts.len().saturating_sub(ACTS_KEPT);
         next.acts.drain(..surplus);

@@ -2,8 +2,10 @@
 //!
 //! The file stays when the aggregator ends; whoever reads it has seen that the lock is held.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The file in the data directory.
@@ -12,7 +14,9 @@ const FILE: &str = "listening";
 /// Notes where the aggregator listens. Nothing depends on it but convenience, so a failure is logged.
 pub(crate) fn leave(data: &Path, addr: SocketAddr) {
     let (partial, path) = (data.join("listening.partial"), data.join(FILE));
-    if let Err(error) = fs::write(&partial, format!("http://{addr}\n")).and_then(|()| fs::rename(&partial, &path)) {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+    let written = file.and_then(|mut file| writeln!(file, "http://{addr}")).and_then(|()| fs::rename(&partial, &path));
+    if let Err(error) = written {
         tracing::warn!("failed to write {}: {error}", path.display());
     }
 }

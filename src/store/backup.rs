@@ -28,6 +28,8 @@ impl BackupFile {
     pub fn create(directory: &Path) -> Result<Self, StoreError> {
         if !directory.exists() {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error(directory))?;
+            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+            directory::sync_directory(parent.unwrap_or(Path::new(".")))?;
         }
         let partial = directory.join(format!("backup-{}.partial", std::process::id()));
         // Never through a link, and never into what somebody else is writing.

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::read::{json as answer, off_thread};
 use crate::acts::{Act, Deed};
 use crate::app::App;
-use crate::door::{Told, Unavailable, Work};
+use crate::door::{Told, Work};
 use crate::query::{Params, rfc3339};
 use crate::refused::hex;
 
@@ -133,13 +133,12 @@ async fn rebind(
     };
     record(app.clone(), act.clone(), owner.clone(), None).await?;
     let ticket = app.ledger.enter(0).map_err(|refused| turned_away(&app, refused))?;
-    let told = app.ledger.ask(Work::Rebind(Box::new(owner.clone()), to), ticket).await;
-    match told.map_err(|refused| turned_away(&app, refused))? {
-        Told::Rebound(Some(_)) => {
+    match app.ledger.ask(Work::Rebind(Box::new(owner.clone()), to), ticket).await {
+        Ok(Told::Rebound(Some(_))) => {
             app.refused.forget(&owner);
             Ok(answer(&json!({ "host": format!("{}/{}", owner.cluster, owner.name), "act": act })))
         }
-        _ => Err(turned_away(&app, Unavailable::Closed)),
+        _ => Err(Problem::come_again("store-failed", "the act is recorded, but the ledger could not do it; ask again")),
     }
 }
 

@@ -57,7 +57,9 @@ fn post(host: u8, seq: u64, seconds: std::ops::RangeInclusive<u64>) -> NumberedP
         labels: None,
         context: Context { clock: Clock::Utc, wall_offset_ns: 0, devices: vec![device] },
         import: true,
-        records: seconds.map(|second| Record { context: 1, at: START + second * SECOND, samples: sample() }).collect(),
+        records: seconds
+            .map(|second| Record { context: 1, at: START + second * SECOND, samples: sample(), ..Record::default() })
+            .collect(),
         unnamed: Vec::new(),
     }
 }

@@ -47,7 +47,9 @@ fn booked(device: &DeviceDecl, records: &[Record]) -> OwnerState {
     let mut ledger = Ledger::new(Policy::default());
     let mut agent = Agent::new(1, "node-1", recorded(vec![device.clone()]));
     records.chunks(3).for_each(|chunk| drop(agent.send(&mut ledger, chunk)));
-    agent.state(&ledger).clone()
+    let state = agent.state(&ledger).clone();
+    assert_eq!(energy::audit(&state, 1, []).discrepancies, [], "the row agrees with itself");
+    state
 }
 
 fn figures(state: &OwnerState) -> (ByQuality, u64) {
@@ -200,5 +202,23 @@ proptest! {
         prop_assert_eq!(figures(&one_by_one), figures(&mixed));
         prop_assert_eq!(slot_sums(&one_by_one), slot_sums(&mixed));
         prop_assert_eq!(one_by_one.readings, mixed.readings);
+    }
+
+    /// Readings and spans of the same time, over each other and in any order: what is booked is for
+    /// coverage to decide, that it adds up is checked where it is booked.
+    #[test]
+    fn spans_and_readings_in_any_order_leave_a_sound_row(
+        points in history(),
+        parts in prop::collection::vec((any::<u8>(), 1_usize..40, any::<bool>(), any::<u16>()), 1..12),
+    ) {
+        let device = DeviceDecl { epoch: 7, ..gpu("a", 1) };
+        let mut parts = parts;
+        parts.sort_by_key(|part| part.3);
+        let records = parts.into_iter().flat_map(|(from, length, whole, _)| {
+            let from = usize::from(from) % points.len();
+            let part = &points[from..points.len().min(from + length)];
+            if whole { vec![coalesced(part, &device)] } else { part.iter().map(|p| look(*p)).collect() }
+        });
+        booked(&device, &records.collect::<Vec<_>>());
     }
 }
