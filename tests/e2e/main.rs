@@ -8,6 +8,7 @@ mod cost;
 mod crash;
 mod demo;
 mod dropouts;
+#[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
 mod ingest;

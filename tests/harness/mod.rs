@@ -1,4 +1,4 @@
-//! What the stories are told with: an aggregator in its own directory, an agent's commands, HTTP as a
+//! What the stories of `tests/e2e` and the faults of `tests/faults` are told with: an aggregator in its own directory, an agent's commands, HTTP as a
 //! stranger speaks it, and recorded readings.
 
 mod agent;
@@ -17,6 +17,7 @@ pub(crate) use readings::{Point, Readings, joined, watts};
 pub(crate) use rollup::{Row, counter, refused, rollup, rows, series, slots_around};
 pub(crate) use server::{Home, Server};
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Waits until `done` gives something; fails, saying what was waited for, after `limit`.
@@ -42,10 +43,13 @@ pub(crate) fn slot_ago_ms(hours: i64) -> i64 {
     now_ms() / 900_000 * 900_000 - hours * 3_600_000
 }
 
-/// A loopback address that was free a moment ago, for what has to come back under the same one.
+/// A loopback address that was free a moment ago, for what has to come back under the same one. It lies
+/// below the ports that outgoing connections take: while nobody listens there, nobody gets it by chance.
 pub(crate) fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").to_string()
+    let seed = RandomState::new().hash_one(std::process::id());
+    let ports = (0..20_000).map(|n| 12_000 + (seed.wrapping_add(n * 7919) % 20_000) as u16);
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.map(Some).find_map(|port| port.filter(free)).map(|port| format!("127.0.0.1:{port}")).expect("a free port")
 }
 
 /// The path of a program of the system, or nothing and a visible line that says what is skipped.

@@ -1,0 +1,82 @@
+//! `kill -9` at random moments under load.
+
+use std::time::Duration;
+
+use crate::dice::{Dice, times};
+use crate::fleet::World;
+use crate::load::Load;
+use crate::oracle::{Truth, progress, settle};
+use crate::scraper::Scraper;
+
+/// Who is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Victims {
+    Aggregator,
+    Agents,
+    Both,
+}
+
+#[test]
+fn the_aggregator_is_killed() {
+    story("the aggregator is killed", Victims::Aggregator, times(9, 240));
+}
+
+#[test]
+fn the_agents_are_killed() {
+    story("the agents are killed", Victims::Agents, times(8, 240));
+}
+
+#[test]
+fn both_are_killed() {
+    story("both are killed", Victims::Both, times(8, 120));
+}
+
+fn story(name: &str, victims: Victims, kills: usize) {
+    let mut dice = Dice::new(name);
+    let mut world = World::new(2);
+    world.start();
+    let scraper = Scraper::start(&world.url());
+    let load = Load::start(&world.url(), dice.clone());
+    world.start_agents();
+    progress(&world, 0);
+    let (mut killed, mut early) = ([0, 0], 0);
+    for round in 0..kills {
+        if victims == Victims::Aggregator || (victims == Victims::Both && dice.below(2) == 0) {
+            early += usize::from(kill_aggregator(&mut world, &mut dice, round));
+            killed[0] += 1;
+        } else {
+            let node = dice.below(2) as usize;
+            std::thread::sleep(dice.pause(500));
+            world.nodes[node].program.kill();
+            std::thread::sleep(dice.pause(150));
+            world.nodes[node].start(&world.home);
+            killed[1] += 1;
+        }
+    }
+    world.wait_until_ready();
+    println!(
+        "{name}: kill -9 of the aggregator {} times ({early} of them while it started), of an agent {} times",
+        killed[0], killed[1]
+    );
+    let sent = load.finish();
+    settle(&mut world, Truth::default());
+    sent.compare(&world.url());
+    scraper.finish();
+}
+
+/// Kills the aggregator at a random moment and starts it again; whether it was still starting.
+fn kill_aggregator(world: &mut World, dice: &mut Dice, round: usize) -> bool {
+    let starting = round % 4 == 3;
+    if !starting {
+        world.wait_until_ready();
+        std::thread::sleep(dice.pause(700));
+    } else {
+        std::thread::sleep(dice.pause(200));
+    }
+    world.aggregator.kill();
+    std::thread::sleep(dice.pause(100));
+    world.launch();
+    // A port that is being let go, a store that opens: whoever looks sees it come back.
+    std::thread::sleep(Duration::from_millis(1));
+    starting
+}
