@@ -83,15 +83,17 @@ impl BilledCounters {
         }
         let begin = Instant::now();
         let before = match newest.as_ref() {
-            Some(made) => Billed::clone(&made.billed),
-            None => kept(app)?,
+            Some(made) => Arc::clone(&made.billed),
+            None => Arc::new(kept(app)?),
         };
-        let billed = before.follow(settled(app)?);
-        if billed != before {
-            let bytes = serde_json::to_vec(&billed).map_err(|error| Problem::internal("keep the counters", &error))?;
-            app.store.put_document(DOCUMENT, &bytes).map_err(|error| Problem::internal("keep the counters", &error))?;
-        }
-        let billed = Arc::new(billed);
+        let billed = match before.next(app) {
+            Ok(billed) => Arc::new(billed),
+            Err(problem) => {
+                // A full disk, say. Counters that are not kept might step back after a restart.
+                tracing::warn!("the billed-energy counters of /metrics stand still: {problem}");
+                before
+            }
+        };
         let serves = FRESH_FOR.max(begin.elapsed() * IDLE_FACTOR);
         *newest = Some(Made { at: Instant::now(), serves, billed: Arc::clone(&billed) });
         Ok(billed)
@@ -99,6 +101,16 @@ impl BilledCounters {
 }
 
 impl Billed {
+    /// The counters of now, kept in the store if they changed.
+    fn next(&self, app: &App) -> Result<Self, Problem> {
+        let billed = self.follow(settled(app)?);
+        if billed != *self {
+            let bytes = serde_json::to_vec(&billed).map_err(|error| Problem::internal("keep the counters", &error))?;
+            app.store.put_document(DOCUMENT, &bytes).map_err(|error| Problem::internal("keep the counters", &error))?;
+        }
+        Ok(billed)
+    }
+
     /// The next counters. Rows share the rounding of their total, so that a figure may fall by one
     /// microjoule without having been lowered: the counter then stays.
     fn follow(&self, now: BTreeMap<(String, String), i128>) -> Self {

@@ -9,6 +9,9 @@ use crate::health::Health;
 /// The exit code of an internal fault.
 pub const INTERNAL_FAULT: i32 = 70;
 
+/// The exit code of a command that failed for reasons outside the program.
+pub const FAILED: i32 = 1;
+
 /// Returns when the process is asked to end (SIGTERM or SIGINT), with the signal's name.
 ///
 /// # Errors
@@ -48,4 +51,10 @@ impl Drop for DeathWatch {
 pub fn exit(actor: &'static str) {
     tracing::error!("the {actor} actor died; stopping, so that a service manager starts afresh");
     std::process::exit(INTERNAL_FAULT);
+}
+
+/// Ends the process with [`FAILED`]: its files were taken away, and only a fresh start mends that.
+pub fn give_up() {
+    tracing::error!("stopping, so that a service manager starts afresh");
+    std::process::exit(FAILED);
 }

@@ -13,7 +13,7 @@ use store::records::{self, RecordError};
 use store::{Outcome, OwnerCommit, Row, Store, StoreError};
 
 use crate::app::Stats;
-use crate::shutdown::DeathWatch;
+use crate::shutdown::{self, DeathWatch};
 
 /// Where a recovered store proves that it can be written.
 const PROBE: &str = "recovered";
@@ -102,6 +102,7 @@ impl Handler<PersistCommit> for StoreActor {
                 Stats::add(&self.stats.rows, dirty.len() as u64);
                 Stats::add(&self.stats.commit_ns, u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
             }
+            Err(CommitError::Store(error @ StoreError::Gone(_))) => self.give_up(error),
             Err(_) => Stats::bump(&self.stats.commit_failures),
         }
         MessageResult(Committed { dirty, result })
@@ -136,6 +137,14 @@ impl StoreActor {
         let commits = dirty.iter().map(encode).collect();
         let lost = self.store.commit(commits)?.iter().filter(|outcome| matches!(outcome, Outcome::Lost(_))).count();
         if lost > 0 { Err(CommitError::Lost(lost)) } else { Ok(()) }
+    }
+
+    /// The database was taken away: saves what was acknowledged, as far as it can still be read, and
+    /// ends the process. What is published rests on nothing any more.
+    fn give_up(&mut self, error: &StoreError) {
+        tracing::error!("{error}");
+        self.export();
+        shutdown::give_up();
     }
 
     fn export(&mut self) {

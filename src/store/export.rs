@@ -57,18 +57,29 @@ pub fn export_to(store: &dyn Store, directory: &Path, keep: usize) -> Result<Pat
         return Ok(standing);
     }
     let partial = directory.join(PARTIAL);
-    let out = BufWriter::with_capacity(1 << 20, directory::open_for_writing(&partial, true)?);
-    let mut file = ImageWriter::new(out, &partial);
-    let commit = file.write_image(store)?;
-    let file = file.finish()?.into_inner().map_err(|error| io_error(&partial)(error.into_error()))?;
-    file.sync_all().map_err(io_error(&partial))?;
-    let path = named(commit);
+    let written = write_partial(store, &partial);
+    if written.is_err() {
+        // On a full disk what was begun would take the last room from commits. If it cannot be removed either,
+        // the next export overwrites it.
+        let _ = fs::remove_file(&partial);
+    }
+    let path = named(written?);
     fs::rename(&partial, &path).map_err(io_error(&path))?;
     directory::sync_directory(directory)?;
     for old in exports_in(directory)?.into_iter().skip(keep.max(1)) {
         fs::remove_file(&old).map_err(io_error(&old))?;
     }
     Ok(path)
+}
+
+/// Writes an image that has no final name yet; gives its commit.
+fn write_partial(store: &dyn Store, partial: &Path) -> Result<u64, StoreError> {
+    let out = BufWriter::with_capacity(1 << 20, directory::open_for_writing(partial, true)?);
+    let mut file = ImageWriter::new(out, partial);
+    let commit = file.write_image(store)?;
+    let file = file.finish()?.into_inner().map_err(|error| io_error(partial)(error.into_error()))?;
+    file.sync_all().map_err(io_error(partial))?;
+    Ok(commit)
 }
 
 /// The exports in a directory, newest first; none if there is no such directory.

@@ -149,6 +149,14 @@ pub enum StoreError {
         /// What was found.
         why: String,
     },
+    /// The database was taken away while in use: deleted, moved, or another put in its place. What was
+    /// acknowledged can still be read and exported through the handle that is open.
+    #[error(
+        "{} was deleted or moved while it was in use: nothing more can be kept. Start again: the newest \
+         export is restored, and agents send the rest",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// A commit that no caller may make; nothing was written.
     #[error("the commit for {owner} is refused: {why}")]
     BadCommit {

@@ -118,6 +118,11 @@ impl SledStore {
         if let Ok(engine) = self.view().engine() {
             return Ok(engine);
         }
+        // sled would make another one, empty.
+        let path = self.directory.join("db");
+        if !path.exists() {
+            return Err(StoreError::Gone(path));
+        }
         let engine = Arc::new(Engine::open(&self.directory)?);
         // What the failed commit left on disk decides, not what memory remembers.
         let (index, commit, totals) = read_index(&engine)?;
@@ -137,7 +142,11 @@ impl SledStore {
     fn write(&self, engine: &Engine, commit: u64, draft: Draft, folded: &[u8]) -> Result<(), StoreError> {
         let totals = draft.totals;
         let (writes, changes) = draft.finish(folded);
+        engine.check(&writes)?;
         let written = engine.apply(writes);
+        if let Err(error @ StoreError::Gone(_)) = written {
+            return Err(error);
+        }
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = written {
             view.engine = None;

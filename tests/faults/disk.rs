@@ -78,8 +78,8 @@ fn the_aggregators_disk_is_full_and_freed() {
     let scraper = Scraper::start(&world.url());
     let load = Load::start(&world.url(), dice);
     world.start_agents();
-    let mut seen = progress(&world, 0);
     for round in 1..=3 {
+        progress(&world, 0);
         let ballast = fill(&world.home.data());
         wait_for("a commit that fails for want of room", Duration::from_secs(60), || {
             (metric(&world, "wattledger_commit_failures_total") >= round).then_some(())
@@ -93,8 +93,9 @@ fn the_aggregators_disk_is_full_and_freed() {
             let answer = try_get(&format!("{}/{path}", world.url()));
             assert!(answer.as_ref().is_some_and(|(status, _)| *status == 200), "{path}: {answer:?}");
         }
+        let seen = metric(&world, "wattledger_readings_total");
         fs::remove_file(ballast).expect("the ballast");
-        seen = progress(&world, seen);
+        progress(&world, seen);
     }
     world.aggregator.must_run();
     let sent = load.finish();
@@ -123,7 +124,7 @@ fn the_disk_of_an_agents_spool_is_full_and_freed() {
     world.start();
     let scraper = Scraper::start(&world.url());
     world.start_agents();
-    let seen = progress(&world, 0);
+    progress(&world, 0);
     let said = |world: &World, what: &str, times: usize| {
         wait_for(what, Duration::from_secs(60), || {
             (world.nodes[0].program.logged().matches(what).count() >= times).then_some(())
@@ -132,6 +133,7 @@ fn the_disk_of_an_agents_spool_is_full_and_freed() {
     let ballast = fill(&state);
     said(&world, "the spool cannot be written", 1);
     // Readings go on, and reach the ledger, without a spool.
+    let seen = metric(&world, "wattledger_readings_total");
     let seen = progress(&world, progress(&world, seen));
     fs::remove_file(&ballast).expect("the ballast");
     said(&world, "the spool can be written again", 1);
@@ -150,10 +152,10 @@ fn the_disk_of_an_agents_spool_is_full_and_freed() {
 fn exports_that_cannot_be_written_stop_nothing_and_are_told() {
     let mut world = World::new(1);
     let exports = world.home.data().join("exports");
-    fs::create_dir(world.home.data()).expect("a data directory");
-    fs::write(&exports, "in the way").expect("a file");
     world.set("WATTLEDGER__STORE__EXPORT_EVERY_S", 1);
     world.start();
+    let _ = fs::remove_dir_all(&exports);
+    fs::write(&exports, "in the way").expect("a file");
     let scraper = Scraper::start(&world.url());
     world.start_agents();
     wait_for("exports that fail", Duration::from_secs(60), || {

@@ -293,7 +293,7 @@ pub(crate) fn progress(world: &World, before: i128) -> i128 {
     let url = format!("{}/metrics", world.url());
     wait_for("further readings in the ledger", std::time::Duration::from_secs(60), || {
         let (_, page) = scraper::try_get(&url).filter(|(status, _)| *status == 200)?;
-        let now = scraper::series(&page, "wattledger_readings_total").map(|(_, count)| count).sum::<i128>();
+        let now = scraper::series(&page, "wattledger_readings_total").map(|(_, count)| count / 1_000_000).sum::<i128>();
         (now > before).then_some(now)
     })
 }

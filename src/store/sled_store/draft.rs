@@ -40,6 +40,8 @@ pub(crate) struct Writes {
     pub batch: sled::Batch,
     /// How many keys it touches.
     pub ops: usize,
+    /// Bytes of its keys and values.
+    pub bytes: u64,
 }
 
 impl Draft {
@@ -114,6 +116,7 @@ impl Writes {
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
         self.batch.insert(key, value);
         self.ops += 1;
+        self.bytes += (key.len() + value.len()) as u64;
     }
 
     fn insert(&mut self, key: &RunKey, run: &[u8]) {

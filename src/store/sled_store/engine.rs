@@ -7,12 +7,17 @@
 //!   the next start takes for a whole one and calls corruption: such files are removed first.
 //! - After an error the handle is poisoned: later writes fail, and reads show what was never
 //!   committed. So an engine that failed is closed for good, and the store opens another.
+//! - On a full disk it cannot be opened again, not even for reading: a batch that might not fit is refused
+//!   before sled sees it.
+//! - It goes on writing to a file that was deleted: whether the file is still in its place is looked at
+//!   before and after each batch.
 //! - Memory and log space of what a batch replaced come back only through crossbeam's epochs, which
 //!   move too slowly behind large batches: they are driven after each commit.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -30,6 +35,10 @@ const CACHE: u64 = 64 << 20;
 
 /// Chunks read under one hold of the handle, so that a long scan does not keep a failed engine open.
 const PAGE: usize = 256;
+
+/// Bytes that must be free beside twice those of a batch: sled lays its log out in segments of 512 KiB,
+/// and writes a snapshot of its page table when it opens.
+const SPARE: u64 = 2 << 20;
 
 /// Longest wait for an engine that was closed; it takes milliseconds.
 const LET_GO: Duration = Duration::from_secs(5);
@@ -71,11 +80,37 @@ impl Engine {
         Ok(Self { db: RwLock::new(Some(db)), file, directory: directory.into() })
     }
 
-    /// Writes a batch; returns when it is on disk. Whatever fails, the engine is closed for good.
+    /// Refuses a batch that could not be kept, while the engine is unharmed: the database is no longer in
+    /// its place, or the disk is nearly full.
+    pub(crate) fn check(&self, writes: &Writes) -> Result<(), StoreError> {
+        self.check_place()?;
+        let about =
+            rustix::fs::statvfs(&self.directory).map_err(|error| directory::io_error(&self.directory)(error.into()))?;
+        let (free, needed) = (about.f_bavail.saturating_mul(about.f_frsize), SPARE + 2 * writes.bytes);
+        if free < needed {
+            let why = format!("the disk is full: {free} bytes are free, {needed} are needed; make room");
+            return Err(directory::io_error(&self.directory)(Error::new(ErrorKind::StorageFull, why)));
+        }
+        Ok(())
+    }
+
+    /// Whether the database file is still the one that is open. What is written to a deleted one is lost.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let path = self.directory.join("db");
+        let open = self.file.metadata().map_err(directory::io_error(&path))?;
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if (found.dev(), found.ino()) == (open.dev(), open.ino()) => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(directory::io_error(&path)(error)),
+            _ => Err(StoreError::Gone(path)),
+        }
+    }
+
+    /// Writes a batch; returns when it is on disk. Whatever fails, the engine is closed for good; only if
+    /// the database is no longer in its place it stays open, so that what it holds can be saved.
     pub(crate) fn apply(&self, writes: Writes) -> Result<(), StoreError> {
         let applied = catch_unwind(AssertUnwindSafe(|| self.with(|db| self.write(db, writes.batch))));
         let result = applied.unwrap_or_else(|_| Err(StoreError::Failed("the engine panicked in a commit".into())));
-        if result.is_err() {
+        if result.as_ref().is_err_and(|error| !matches!(error, StoreError::Gone(_))) {
             self.close();
         }
         drain_epochs(writes.ops);
@@ -85,7 +120,8 @@ impl Engine {
     fn write(&self, db: &sled::Db, batch: sled::Batch) -> Result<(), StoreError> {
         db.apply_batch(batch).map_err(|error| self.failed("write", &error))?;
         db.flush().map_err(|error| self.failed("flush", &error))?;
-        self.file.sync_all().map_err(directory::io_error(&self.directory.join("db")))
+        self.file.sync_all().map_err(directory::io_error(&self.directory.join("db")))?;
+        self.check_place()
     }
 
     /// Closes the database; everything after it fails.
