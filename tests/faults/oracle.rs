@@ -73,7 +73,8 @@ impl Truth {
         let mut spool = Spool::open(&copy, fingerprint, u64::MAX >> 8).expect("a spool that opens");
         let mut at: Position = spool.start();
         loop {
-            let batch = spool.read(at, Room { bytes: 1 << 20, samples: 1 << 18 }).expect("a sound spool");
+            let batch =
+                spool.read(at, Room { bytes: 1 << 20, samples: 1 << 18, until: u64::MAX }).expect("a sound spool");
             if batch.records.is_empty() {
                 return;
             }
@@ -99,6 +100,7 @@ impl Truth {
     fn add(&mut self, host: &str, context: &Context, record: &Record) {
         let Clock::Boot(boot) = context.clock else { panic!("an agent reads by its boot clock") };
         assert_eq!(*self.boot.get_or_insert(boot), boot, "one machine, one boot");
+        assert!(record.summary.is_none(), "a spool that had room for everything");
         for sample in &record.samples {
             let device = &context.devices[usize::from(sample.device)];
             let account = (host.to_owned(), device.key.scope.word().to_owned(), device.key.device.to_string());
