@@ -27,6 +27,12 @@ fn mount(at: &Path, mib: u32) {
     assert!(status.expect("mount").success());
 }
 
+/// Makes it read-only (`ro`), or not (`rw`).
+fn remount(at: &Path, how: &str) {
+    let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(at).status();
+    assert!(status.expect("mount").success());
+}
+
 /// Whether this is the inside. If not, the test is run again in a mount namespace of its own, which goes
 /// with it however it ends; if that is not allowed, says what is skipped.
 fn is_inside(test: &str) -> bool {
@@ -109,11 +115,11 @@ fn the_aggregators_disk_is_full_and_freed() {
 }
 
 #[test]
-fn the_disk_of_an_agents_spool_is_full_and_freed() {
-    if !is_inside("disk::the_disk_of_an_agents_spool_is_full_and_freed") {
+fn the_disk_of_an_agents_spool_is_full_read_only_and_well_again() {
+    if !is_inside("disk::the_disk_of_an_agents_spool_is_full_read_only_and_well_again") {
         return;
     }
-    let dice = Dice::new("the disk of an agent's spool is full and freed");
+    let dice = Dice::new("the disk of an agent's spool is full, read-only and well again");
     let mut world = World::new(1);
     let proxy = Proxy::start(&world.address, dice);
     let state = world.home.path("agent-0");
@@ -125,6 +131,7 @@ fn the_disk_of_an_agents_spool_is_full_and_freed() {
     let scraper = Scraper::start(&world.url());
     world.start_agents();
     progress(&world, 0);
+    // What it says at the start, and how often all in all.
     let said = |world: &World, what: &str, times: usize| {
         wait_for(what, Duration::from_secs(60), || {
             (world.nodes[0].program.logged().matches(what).count() >= times).then_some(())
@@ -137,6 +144,27 @@ fn the_disk_of_an_agents_spool_is_full_and_freed() {
     let seen = progress(&world, progress(&world, seen));
     fs::remove_file(&ballast).expect("the ballast");
     said(&world, "the spool can be written again", 1);
+    progress(&world, seen);
+
+    // Killed while it has no spool, and started again while there still is none.
+    let ballast = fill(&state);
+    said(&world, "the spool cannot be written", 2);
+    world.nodes[0].program.kill();
+    world.start_agents();
+    said(&world, "the spool cannot be opened", 1);
+    let seen = progress(&world, metric(&world, "wattledger_readings_total"));
+    fs::remove_file(&ballast).expect("the ballast");
+    said(&world, "the spool can be written again", 2);
+    progress(&world, seen);
+
+    // A file system that went read-only, as they do after an error.
+    world.nodes[0].program.terminate();
+    remount(&state, "ro");
+    world.start_agents();
+    said(&world, "the spool cannot be opened", 2);
+    let seen = progress(&world, metric(&world, "wattledger_readings_total"));
+    remount(&state, "rw");
+    said(&world, "the spool can be written again", 3);
     progress(&world, seen);
 
     // What no spool holds any more was seen on its way.

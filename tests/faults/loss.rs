@@ -10,7 +10,7 @@ use agents::sources::simulated::SimulatedHost;
 use agents::spool::Spool;
 use meter::{Clock, Context, Owner, Record, Utc};
 
-use crate::dice::Dice;
+use crate::dice::{Dice, times};
 use crate::fleet::World;
 use crate::harness::wait_for;
 use crate::load::Load;
@@ -94,6 +94,12 @@ fn files_damaged_while_it_is_stopped_are_healed() {
         std::thread::sleep(dice.pause(900));
         world.aggregator.kill();
         damage.inflict(&world.home.data(), &mut dice);
+        // The restore itself is killed as well.
+        for _ in 0..times(2, 8) {
+            world.launch();
+            std::thread::sleep(dice.pause(150));
+            world.aggregator.kill();
+        }
         world.start();
         println!("{damage:?}: {}", world.aggregator.logged().lines().filter(|line| line.contains("ledger in")).count());
     }

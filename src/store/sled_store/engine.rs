@@ -87,7 +87,8 @@ impl Engine {
         let about =
             rustix::fs::statvfs(&self.directory).map_err(|error| directory::io_error(&self.directory)(error.into()))?;
         let (free, needed) = (about.f_bavail.saturating_mul(about.f_frsize), SPARE + 2 * writes.bytes);
-        if free < needed {
+        // Some network file systems do not tell.
+        if about.f_blocks > 0 && free < needed {
             let why = format!("the disk is full: {free} bytes are free, {needed} are needed; make room");
             return Err(directory::io_error(&self.directory)(Error::new(ErrorKind::StorageFull, why)));
         }

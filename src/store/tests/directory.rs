@@ -230,6 +230,43 @@ fn a_lost_database_is_restored_from_the_newest_good_export() {
 }
 
 #[test]
+fn a_database_that_is_taken_away_acknowledges_nothing_more_and_can_be_saved() {
+    let deleted = |ledger: &Path| fs::remove_dir_all(ledger).expect("removes");
+    let file_deleted = |ledger: &Path| fs::remove_file(ledger.join("db")).expect("removes");
+    let moved = |ledger: &Path| fs::rename(ledger, ledger.with_extension("away")).expect("moves");
+    let replaced = |ledger: &Path| {
+        let bytes = fs::read(ledger.join("db")).expect("reads");
+        fs::remove_file(ledger.join("db")).expect("removes");
+        fs::write(ledger.join("db"), bytes).expect("writes");
+    };
+    for taken in [&deleted as &dyn Fn(&Path), &file_deleted, &moved, &replaced] {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("data");
+        filled(&data);
+        let store = open(&data, 2_000).expect("opens").store;
+        let before = image(&store);
+        taken(&data.join("ledger"));
+        for _ in 0..2 {
+            let refused = store.commit(vec![step(&host(0).expect("a host"), 3, b"row", None)]);
+            let error = refused.expect_err("it would be lost");
+            assert!(matches!(error, StoreError::Gone(_)) && error.to_string().contains("Start again"), "{error}");
+            assert!(matches!(store.put_document("inventory", b"n2"), Err(StoreError::Gone(_))));
+        }
+        assert_eq!(image(&store), before, "what was acknowledged can be read");
+        let export = export_to(&store, &data.join("exports"), 3).expect("exports");
+        drop(store);
+        let replaced = data.join("ledger/db").exists();
+        let opened = open(&data, 3_000).expect("opens");
+        match opened.how {
+            How::Existing => assert!(replaced),
+            How::Restored { from, .. } => assert_eq!((from, replaced), (Some(export), false)),
+            How::Fresh => panic!("the export was overlooked"),
+        }
+        assert_eq!(image(&opened.store), before);
+    }
+}
+
+#[test]
 fn without_any_export_a_damaged_database_is_still_reported() {
     let root = tempfile::tempdir().expect("a directory");
     let data = root.path().join("data");
