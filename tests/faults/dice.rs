@@ -33,16 +33,11 @@ impl Dice {
     }
 }
 
-/// Whether the long form was asked for.
-pub(crate) fn is_long() -> bool {
+/// So many in the short form, and in the long one, which is asked for by `WATTLEDGER_FAULTS=long`.
+pub(crate) fn times(short: usize, long: usize) -> usize {
     match std::env::var("WATTLEDGER_FAULTS").as_deref() {
-        Err(_) | Ok("") | Ok("short") => false,
-        Ok("long") => true,
+        Err(_) | Ok("" | "short") => short,
+        Ok("long") => long,
         Ok(other) => panic!("WATTLEDGER_FAULTS={other}: it is short or long"),
     }
-}
-
-/// So many in the short form, and in the long one.
-pub(crate) fn times(short: usize, long: usize) -> usize {
-    if is_long() { long } else { short }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::dice::{Dice, times};
 use crate::fleet::World;
 use crate::harness::wait_for;
 use crate::load::Load;
@@ -84,7 +84,7 @@ fn the_aggregators_disk_is_full_and_freed() {
     let scraper = Scraper::start(&world.url());
     let load = Load::start(&world.url(), dice);
     world.start_agents();
-    for round in 1..=3 {
+    for round in 1..=times(3, 20) as i128 {
         progress(&world, 0);
         let ballast = fill(&world.home.data());
         wait_for("a commit that fails for want of room", Duration::from_secs(60), || {

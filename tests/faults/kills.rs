@@ -18,17 +18,17 @@ enum Victims {
 
 #[test]
 fn the_aggregator_is_killed() {
-    story("the aggregator is killed", Victims::Aggregator, times(9, 240));
+    story("the aggregator is killed", Victims::Aggregator, times(9, 400));
 }
 
 #[test]
 fn the_agents_are_killed() {
-    story("the agents are killed", Victims::Agents, times(8, 240));
+    story("the agents are killed", Victims::Agents, times(8, 400));
 }
 
 #[test]
 fn both_are_killed() {
-    story("both are killed", Victims::Both, times(8, 120));
+    story("both are killed", Victims::Both, times(8, 300));
 }
 
 fn story(name: &str, victims: Victims, kills: usize) {

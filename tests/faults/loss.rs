@@ -87,7 +87,7 @@ fn files_damaged_while_it_is_stopped_are_healed() {
     let scraper = Scraper::start(&world.url());
     let load = Load::start_forgiving(&world.url(), dice.clone());
     world.start_agents();
-    for damage in Damage::ALL {
+    for damage in (0..times(1, 8)).flat_map(|_| Damage::ALL) {
         progress(&world, 0);
         wait_for_exports(&world, 2);
         // Beyond the newest export.
@@ -101,7 +101,6 @@ fn files_damaged_while_it_is_stopped_are_healed() {
             world.aggregator.kill();
         }
         world.start();
-        println!("{damage:?}: {}", world.aggregator.logged().lines().filter(|line| line.contains("ledger in")).count());
     }
     progress(&world, 0);
     let sent = load.finish();
@@ -120,13 +119,15 @@ fn a_store_deleted_while_it_runs_is_noticed_and_healed() {
     let load = Load::start_forgiving(&world.url(), dice.clone());
     world.start_agents();
     let data = world.home.data();
-    for lost in [data.join("ledger"), data.join("ledger/db"), data.clone()] {
+    let lost = [data.join("ledger"), data.join("ledger/db"), data.clone()];
+    let rounds = times(1, 8);
+    for lost in (0..rounds).flat_map(|_| &lost) {
         progress(&world, 0);
         wait_for_exports(&world, 1);
         std::thread::sleep(dice.pause(900));
         wait_for("everything there to be deleted", Duration::from_secs(20), || {
             // An export that is being written may get in the way.
-            let _ = if lost.is_dir() { fs::remove_dir_all(&lost) } else { fs::remove_file(&lost) };
+            let _ = if lost.is_dir() { fs::remove_dir_all(lost) } else { fs::remove_file(lost) };
             (!lost.exists()).then_some(())
         });
         let status = world.aggregator.ended();
@@ -138,7 +139,7 @@ fn a_store_deleted_while_it_runs_is_noticed_and_healed() {
     sent.compare(&world.url());
     scraper.finish();
     let logged = world.aggregator.logged();
-    assert_eq!(logged.matches("was deleted or moved").count(), 3, "{logged}");
+    assert_eq!(logged.matches("was deleted or moved").count(), 3 * rounds, "{logged}");
 }
 
 /// How long ago the recorded past of the machine begins, and how far its readings are apart.
