@@ -10,7 +10,7 @@ mod fleet;
 mod spool;
 
 #[expect(dead_code, unused_imports, reason = "shared with the stories of tests/e2e, which use all of it")]
-#[path = "../e2e/harness/mod.rs"]
+#[path = "../harness/mod.rs"]
 mod harness;
 
 use std::path::Path;

@@ -21,7 +21,7 @@ mod spool;
 mod victim;
 
 #[expect(dead_code, unused_imports, reason = "shared with the stories of tests/e2e, which use all of it")]
-#[path = "../e2e/harness/mod.rs"]
+#[path = "../harness/mod.rs"]
 mod harness;
 
 /// A number from the environment.
