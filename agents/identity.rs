@@ -45,24 +45,56 @@ fn uuid(text: &str) -> Option<Id> {
     Some(std::array::from_fn(|place| digits[2 * place] << 4 | digits[2 * place + 1]))
 }
 
-/// 128 bits that tell machines apart: from the product UUID, the board's serial number and the
-/// machine id, as far as they can be read. A reinstalled machine and a cloned disk both differ.
+/// What firmware gives where the maker filled in nothing: many machines have it in common.
+const PLACEHOLDERS: [&str; 14] = [
+    "03000200-0400-0500-0006-000700080009",
+    "default",
+    "default string",
+    "invalid",
+    "n/a",
+    "na",
+    "none",
+    "not applicable",
+    "not available",
+    "not specified",
+    "system serial number",
+    "to be filled by o.e.m.",
+    "uninitialized",
+    "unknown",
+];
+
+/// 128 bits that tell machines apart, as [`meter::machine`] compares them: product UUID and board serial
+/// number, and the machine id, as far as they can be read and mean something.
 #[must_use]
-pub fn fingerprint(sys: &Path) -> Id {
-    let mut hasher = blake3::Hasher::new();
-    let files = [
-        sys.join("class/dmi/id/product_uuid"),
-        sys.join("class/dmi/id/board_serial"),
-        Path::new("/etc/machine-id").into(),
-    ];
-    for file in files {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        hasher.update(text.trim().as_bytes());
-        hasher.update(&[0]);
+pub fn fingerprint(sys: &Path, etc: &Path) -> Id {
+    let dmi = sys.join("class/dmi/id");
+    let hardware = half(&[told(&dmi.join("product_uuid")), told(&dmi.join("board_serial"))]);
+    meter::machine::fingerprint(hardware, half(&[told(&etc.join("machine-id"))]))
+}
+
+/// What a file says, in lower case (the kernel changed the case of UUIDs); nothing if it cannot be read
+/// or says nothing.
+fn told(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?.trim().to_ascii_lowercase();
+    // "00000000-0000-…", "ffffffff-ffff-…", "0123456789" is no better, but some machine may have it.
+    let mut digits = text.chars().filter(|c| c.is_ascii_alphanumeric());
+    let first = digits.next()?;
+    let monotonous = matches!(first, '0' | 'f' | 'x') && digits.all(|c| c == first);
+    (!monotonous && !PLACEHOLDERS.contains(&text.as_str())).then_some(text)
+}
+
+/// The hash of what is known; zero if nothing is.
+fn half(parts: &[Option<String>]) -> [u8; 8] {
+    let mut half = [0; 8];
+    if parts.iter().any(Option::is_some) {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(part.as_deref().unwrap_or_default().as_bytes());
+            hasher.update(&[0]);
+        }
+        half.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     }
-    let mut id = Id::default();
-    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    id
+    half
 }
 
 #[cfg(test)]
@@ -82,15 +114,55 @@ mod tests {
         assert_eq!(uuid("nonsense"), None);
     }
 
-    #[test]
-    fn the_fingerprint_depends_on_the_machine() {
+    /// The fingerprint of a machine with these numbers; `None` is a file that cannot be read.
+    fn machine(uuid: Option<&str>, serial: Option<&str>, machine_id: Option<&str>) -> Id {
         let folder = tempfile::tempdir().expect("a folder");
-        let dmi = folder.path().join("class/dmi/id");
+        let (dmi, etc) = (folder.path().join("class/dmi/id"), folder.path().join("etc"));
         fs::create_dir_all(&dmi).expect("folders");
-        let nothing = fingerprint(folder.path());
-        fs::write(dmi.join("board_serial"), "A1\n").expect("a file");
-        let a1 = fingerprint(folder.path());
-        fs::write(dmi.join("board_serial"), "A2\n").expect("a file");
-        assert!(nothing != a1 && a1 != fingerprint(folder.path()));
+        fs::create_dir_all(&etc).expect("a folder");
+        let files = [(&dmi, "product_uuid", uuid), (&dmi, "board_serial", serial), (&etc, "machine-id", machine_id)];
+        for (folder, name, text) in files {
+            if let Some(text) = text {
+                fs::write(folder.join(name), text).expect("a file");
+            }
+        }
+        fingerprint(folder.path(), &etc)
+    }
+
+    const UUID: Option<&str> = Some("4C4C4544-0042-3610-8056-B4C04F4E4D32\n");
+    const ID: Option<&str> = Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n");
+    const OTHER_ID: Option<&str> = Some("91f3a90d8d4f4dd38fc1e37f0c1a4b5e\n");
+
+    #[test]
+    fn a_machine_is_known_again_by_root_and_user_and_after_a_reboot_without_a_disk() {
+        let known = machine(UUID, Some("A1\n"), ID);
+        for again in [
+            machine(None, None, ID),
+            machine(UUID, Some("A1\n"), OTHER_ID),
+            machine(Some("4c4c4544-0042-3610-8056-b4c04f4e4d32"), Some("A1"), None),
+            machine(None, None, None),
+        ] {
+            assert!(meter::same_machine(&known, &again), "{known:?} {again:?}");
+        }
+        for other in [
+            machine(UUID, Some("A2\n"), ID),
+            machine(Some("5c4c4544-0042-3610-8056-b4c04f4e4d32"), Some("A1"), ID),
+            machine(None, None, OTHER_ID),
+        ] {
+            assert!(!meter::same_machine(&known, &other), "{known:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn what_makers_leave_unfilled_tells_no_machines_apart() {
+        let zeros = Some("00000000-0000-0000-0000-000000000000");
+        let ones = Some("FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF\n");
+        for nothing in [zeros, ones, Some("03000200-0400-0500-0006-000700080009"), Some("Not Specified"), Some(" \n")] {
+            for serial in [Some("Default string\n"), Some("To be filled by O.E.M."), Some("None"), Some("0"), None] {
+                let machine = machine(nothing, serial, Some("uninitialized\n"));
+                assert_eq!(machine, Id::default(), "{nothing:?} {serial:?}");
+            }
+        }
+        assert_ne!(machine(zeros, Some("A1"), None), Id::default(), "the serial number alone is something");
     }
 }

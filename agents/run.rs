@@ -1,5 +1,6 @@
 //! The agent as a whole: samplers, spool and uplink, put together and taken apart.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub fn start(settings: &Settings) -> Result<RunningAgent, StartError> {
     let owner = identity::owner(&settings.agent.cluster, &settings.agent.host)?;
     let timeout = Duration::from_secs(settings.uplink.timeout_s.max(1));
     let link = Link::new(&settings.uplink.servers, timeout)?;
-    let fingerprint = identity::fingerprint(&roots.sys);
+    let fingerprint = identity::fingerprint(&roots.sys, Path::new("/etc"));
     let spool = open_spool(settings, &owner, fingerprint)?;
     let boot = identity::boot_id(&roots.proc);
     let lane = Lane::live(owner.clone(), Some(fingerprint), labels(settings), spool);

@@ -9,6 +9,7 @@
 
 pub mod hash;
 pub mod key;
+pub mod machine;
 pub mod quality;
 pub mod reading;
 pub mod refusal;
@@ -16,6 +17,7 @@ pub mod time;
 pub mod units;
 
 pub use key::{AccountKey, NameError, Owner, OwnerKind, PARTS, Scope};
+pub use machine::same_machine;
 pub use quality::{ByQuality, Quality};
 pub use reading::{Clock, Context, DeviceDecl, Digest, Id, Labels, Position, Reading, Record, Sample, Span, Summary};
 pub use refusal::Refusal;
