@@ -1,19 +1,35 @@
 //! Where a machine's boot clock lies on the ledger's axis.
 //!
-//! Durations come from the boot clock alone. The offset to ledger time is fixed when the ledger first
-//! hears from a boot, from its own clock less the record's age, and afterwards only slewed. So no wall
-//! clock, right or wrong, changes energy, and none touches another owner.
+//! Durations come from the boot clock alone. Its place is fixed when the ledger first hears from a boot
+//! and afterwards only slewed, so that no wall clock, right or wrong, changes energy or touches another
+//! owner, and nothing a boot clock dates is ever refused for its date.
+//!
+//! - **A running boot** is placed by the ledger's own clock less the record's age.
+//! - **A boot that was over** before the ledger heard of it is placed by the machine's wall clock,
+//!   corrected by how far that clock is off now, if that is possible: after the machine's earlier boots
+//!   and before the one that sends. If it is not, as early as possible.
+//! - **A machine's boots follow each other.** One that would begin before the last instant of an earlier
+//!   one (the ledger's clock was ahead then, and was corrected) would fall into covered time and be
+//!   fenced. It is placed behind it.
+//! - **A clock that was set back** (a virtual machine restored from a snapshot) would date new readings
+//!   into covered time. Its append is rejected, and its agent goes on under a new clock.
 
 use meter::{Clock, Id, Utc};
 
-use crate::{BootDate, Edge, KnownContext, Sent};
+use crate::{BootDate, Edge, Sent};
 
 /// The most a date is slewed: 500 ppm, as NTP's kernel discipline.
 const SLEW_DIVISOR: i64 = 2000;
 /// Below this the measured offset is network delay, not drift.
-const SLEW_DEADBAND_NS: i64 = 100_000_000;
-/// Boots remembered per owner: spools reach back over a few reboots, not over dozens.
-const BOOTS_MAX: usize = 8;
+const SLEW_DEADBAND_NS: u64 = 100_000_000;
+/// Boots remembered per owner: a spool rarely reaches back over more, and what is forgotten can only
+/// be placed by its wall clock.
+pub(crate) const BOOTS_MAX: usize = 32;
+/// A post of another agent on the machine may be under way for this long; a clock that lies further
+/// back was set back, a record that lies further ahead was read by no clock.
+pub(crate) const CLOCK_SLACK_NS: u64 = 120_000_000_000;
+/// A wall clock that says more is one that was not set: no spool holds readings for that long.
+const AGE_MAX_NS: i64 = 400 * 86_400 * 1_000_000_000;
 
 /// Maps instants of one boot clock to ledger time, for the records of one append.
 #[derive(Clone, Copy, Debug)]
@@ -24,60 +40,137 @@ pub(crate) struct Dates {
     last: u64,
 }
 
+/// Records of one boot in one append, and all there is to date them by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) boot: Id,
+    /// Its earliest and its latest record on the boot clock.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// The machine's wall clock less its boot clock, during that boot.
+    pub(crate) wall_offset_ns: i64,
+    /// Whether the machine reports itself: then its boots cannot overlap.
+    pub(crate) own: bool,
+    /// Whether the stream held records before: then those of this boot are the later ones.
+    pub(crate) follows: bool,
+    pub(crate) sent: Option<&'a Sent>,
+    pub(crate) now: Utc,
+    /// How far other clocks may be ahead of the ledger's.
+    pub(crate) skew_ns: u64,
+}
+
 impl Dates {
-    fn at(&self, mono: u64) -> Utc {
+    /// The ledger time of an instant; nothing if it lies outside ±292 years.
+    pub(crate) fn at(&self, mono: u64) -> Option<Utc> {
         let since = i128::from(mono) - i128::from(self.anchor.mono);
         let span = i128::from(self.last) - i128::from(self.anchor.mono);
         let slewed = if since > 0 && span > 0 { i128::from(self.slew) * since.min(span) / span } else { 0 };
-        let utc = i128::from(self.anchor.utc.0) + since + slewed;
-        Utc(i64::try_from(utc).unwrap_or(if utc < 0 { i64::MIN } else { i64::MAX }))
+        i64::try_from(i128::from(self.anchor.utc.0) + since + slewed).ok().map(Utc)
     }
 }
 
-/// Fixes or slews the date of `boot` and returns the mapping for an append whose last record is at
-/// `last` on that clock. Repeats are never applied, so each record is dated once.
-pub(crate) fn date(
-    boots: &mut Vec<BootDate>,
-    boot: Id,
-    last: u64,
-    context: &KnownContext,
-    sent: Option<&Sent>,
-    now: Utc,
-) -> Dates {
-    let live = sent.filter(|sent| sent.boot == boot);
-    let Some(index) = boots.iter().position(|known| known.boot == boot) else {
-        let anchor = first_date(boot, context, live, sent, now);
-        if boots.len() == BOOTS_MAX {
-            boots.remove(0);
-        }
-        boots.push(anchor);
-        return Dates { anchor, slew: 0, last };
-    };
-    let anchor = boots[index];
-    let slew = live.map_or(0, |sent| slew(&anchor, last, sent, now));
-    let dates = Dates { anchor, slew, last };
-    if last > anchor.mono {
-        boots[index] = BootDate { mono: last, utc: dates.at(last), live: anchor.live || live.is_some(), boot };
+impl BootDate {
+    /// The ledger time of an instant of this boot; what lies beyond ±292 years lies at their end.
+    fn at(&self, mono: u64) -> Utc {
+        let utc = i128::from(self.utc.0) + i128::from(mono) - i128::from(self.mono);
+        Utc(i64::try_from(utc).unwrap_or(if utc < 0 { i64::MIN } else { i64::MAX }))
     }
+
+    /// The same boot placed so that `mono` is at `utc`.
+    const fn with(self, mono: u64, utc: Utc) -> Self {
+        Self { mono, utc, ..self }
+    }
+}
+
+/// Fixes or slews the date of the run's boot and returns the mapping for its records. Repeats are never
+/// applied, so each record is dated once.
+pub(crate) fn date(boots: &mut Vec<BootDate>, run: &Run<'_>) -> Dates {
+    let live = run.sent.filter(|sent| sent.boot == run.boot);
+    let (anchor, slew) = match boots.iter().position(|known| known.boot == run.boot) {
+        Some(index) => {
+            // The longest unused is forgotten first, never the one that is running.
+            let known = boots.remove(index);
+            let slew = live.map_or(0, |sent| slew(&known, run.last, sent, run.now));
+            (BootDate { own: known.own || run.own, ..known }, slew)
+        }
+        None => (first_date(boots, live, run), 0),
+    };
+    if boots.len() >= BOOTS_MAX {
+        boots.remove(0);
+    }
+    let dates = Dates { anchor, slew, last: run.last };
+    let last = dates.at(run.last).filter(|_| run.last > anchor.mono);
+    boots.push(last.map_or(anchor, |utc| anchor.with(run.last, utc)));
     dates
 }
 
-fn first_date(boot: Id, context: &KnownContext, live: Option<&Sent>, sent: Option<&Sent>, now: Utc) -> BootDate {
-    if let Some(sent) = live {
-        return BootDate { boot, mono: sent.boot_ns, utc: now, live: true };
+fn first_date(boots: &[BootDate], live: Option<&Sent>, run: &Run<'_>) -> BootDate {
+    let boot = BootDate { boot: run.boot, mono: 0, utc: Utc(0), own: run.own };
+    match (live, run.sent) {
+        (Some(sent), _) => running(boots, boot.with(sent.boot_ns, run.now), run),
+        (None, Some(sent)) => over(boots, boot, sent, run),
+        (None, None) => boot.with(0, Utc(run.wall_offset_ns)),
     }
-    // A boot that was over before the ledger heard of it: the machine's own wall clock, corrected by
-    // how far that clock is off now.
-    let skew = sent.map_or(0, |sent| now.0.saturating_sub(sent.wall_ns));
-    BootDate { boot, mono: 0, utc: Utc(context.wall_offset_ns.saturating_add(skew)), live: false }
+}
+
+/// Places a boot that is running, by the ledger's clock if that does not contradict what is known.
+fn running(boots: &[BootDate], measured: BootDate, run: &Run<'_>) -> BootDate {
+    let Some(newest) = newest(boots, run.own) else { return measured };
+    if run.own && (run.follows || newest > run.now) {
+        return if measured.at(run.first) > newest { measured } else { behind(measured, newest, run) };
+    }
+    // Somebody else may report this owner at the same time, and be right. Only where the ledger's clock
+    // was plainly ahead is now the newest instant there is: nothing is booked twice whoever reports.
+    if newest.since(run.now) > run.skew_ns { measured.with(measured.mono, newest) } else { measured }
+}
+
+/// Places a boot that was over before the ledger heard of it.
+fn over(boots: &[BootDate], boot: BootDate, sent: &Sent, run: &Run<'_>) -> BootDate {
+    let skew = run.now.0.saturating_sub(sent.wall_ns);
+    let by_wall = boot.with(0, Utc(run.wall_offset_ns.saturating_add(skew)));
+    let sender = boots.iter().find(|known| known.boot == sent.boot);
+    let begun = sender.map_or_else(|| boot.with(sent.boot_ns, run.now).at(0), |known| known.at(0));
+    // A boot that comes out of order, or that may have been forgotten, may be booked already.
+    let in_order = run.own && run.follows && sender.is_none() && boots.len() < BOOTS_MAX;
+    let earlier = if in_order { newest(boots, true) } else { None };
+    let oldest = earlier.unwrap_or(Utc(run.now.0.saturating_sub(AGE_MAX_NS)));
+    if by_wall.at(run.first) > oldest && by_wall.at(run.last) < begun {
+        return by_wall;
+    }
+    match earlier {
+        Some(newest) => behind(by_wall, newest, run),
+        None => boot.with(run.last, Utc(begun.0.saturating_sub(1))),
+    }
+}
+
+/// The boot placed so that its first record follows the newest instant of earlier ones: after as long as
+/// the machine had been up by then, up to two minutes of it.
+fn behind(boot: BootDate, newest: Utc, run: &Run<'_>) -> BootDate {
+    let up = run.first.clamp(1, CLOCK_SLACK_NS);
+    let placed = boot.with(run.first, Utc(newest.0.saturating_add_unsigned(up)));
+    // The anchor stays where it is on the boot's clock.
+    placed.with(boot.mono, placed.at(boot.mono))
+}
+
+/// The newest instant of the boots known; if the machine reports itself, of its own.
+fn newest(boots: &[BootDate], own: bool) -> Option<Utc> {
+    boots.iter().filter(|known| known.own || !own).map(|known| known.utc).max()
+}
+
+/// How far the sender's clock lies behind what was read by it, or by a later boot of the same machine,
+/// if that is further than posts that overtake each other explain.
+pub(crate) fn set_back(boots: &[BootDate], sent: &Sent) -> Option<u64> {
+    let running = boots.iter().find(|known| known.boot == sent.boot)?;
+    let newest = if running.own { newest(boots, true)? } else { running.utc };
+    let behind = newest.since(running.at(sent.boot_ns));
+    (behind > CLOCK_SLACK_NS).then_some(behind)
 }
 
 fn slew(anchor: &BootDate, last: u64, sent: &Sent, now: Utc) -> i64 {
-    let mapped = Dates { anchor: *anchor, slew: 0, last }.at(sent.boot_ns);
-    let error = now.0.saturating_sub(mapped.0);
+    let error = now.0.saturating_sub(anchor.at(sent.boot_ns).0);
     let span = i64::try_from(last.saturating_sub(anchor.mono)).unwrap_or(i64::MAX);
     let most = span / SLEW_DIVISOR;
-    if error.abs() < SLEW_DEADBAND_NS { 0 } else { error.clamp(-most, most) }
+    if error.unsigned_abs() < SLEW_DEADBAND_NS { 0 } else { error.clamp(-most, most) }
 }
 
 /// The boot's tag in an [`Edge`].
@@ -94,63 +187,9 @@ pub(crate) fn boot_tag(clock: Clock) -> u64 {
 
 /// An edge without values at an instant of a context's clock; nothing if the instant cannot be dated.
 pub(crate) fn edge_at(clock: Clock, at: u64, dates: Option<&Dates>) -> Option<Edge> {
-    let dated = match dates {
-        Some(dates) => dates.at(at),
-        None => Utc(i64::try_from(at).ok()?),
+    let dated = match clock {
+        Clock::Boot(_) => dates?.at(at)?,
+        Clock::Utc => Utc(i64::try_from(at).ok()?),
     };
     Some(Edge { at: dated, mono: at, boot: boot_tag(clock), power: None, counter: None })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOOT: Id = [7; 16];
-    const S: u64 = 1_000_000_000;
-
-    fn context(wall_offset_ns: i64) -> KnownContext {
-        KnownContext { id: 1, clock: Clock::Boot(BOOT), wall_offset_ns, devices: Vec::new() }
-    }
-
-    fn sent(boot_s: u64) -> Sent {
-        Sent { boot: BOOT, boot_ns: boot_s * S, wall_ns: 0 }
-    }
-
-    #[test]
-    fn the_first_live_append_fixes_the_date_and_age_decides_it() {
-        let mut boots = Vec::new();
-        let now = Utc(1_000 * S as i64);
-        let dates = date(&mut boots, BOOT, 100 * S, &context(0), Some(&sent(100)), now);
-        assert_eq!(dates.at(90 * S), Utc(990 * S as i64));
-    }
-
-    #[test]
-    fn an_aggregator_clock_that_jumps_moves_dates_by_no_more_than_500_ppm() {
-        let mut boots = Vec::new();
-        date(&mut boots, BOOT, 100 * S, &context(0), Some(&sent(100)), Utc(1_000 * S as i64));
-        let three_days_on = Utc((1_010 + 3 * 86_400) * S as i64);
-        let dates = date(&mut boots, BOOT, 110 * S, &context(0), Some(&sent(110)), three_days_on);
-        assert_eq!(dates.at(110 * S), Utc(1_010 * S as i64 + 5_000_000), "10 s × 500 ppm");
-        assert_eq!(dates.at(105 * S), Utc(1_005 * S as i64 + 2_500_000));
-    }
-
-    #[test]
-    fn network_delay_is_not_drift() {
-        let mut boots = Vec::new();
-        date(&mut boots, BOOT, 100 * S, &context(0), Some(&sent(100)), Utc(1_000 * S as i64));
-        let late = Utc(1_010 * S as i64 + 80_000_000);
-        assert_eq!(
-            date(&mut boots, BOOT, 110 * S, &context(0), Some(&sent(110)), late).at(110 * S),
-            Utc(1_010 * S as i64)
-        );
-    }
-
-    #[test]
-    fn an_earlier_boot_is_dated_by_the_machines_wall_clock_less_its_error_now() {
-        let mut boots = Vec::new();
-        let other = Sent { boot: [9; 16], boot_ns: 5 * S, wall_ns: 3_600 * S as i64 };
-        // The machine's clock says 3600 s, ours 4000 s: it is 400 s behind.
-        let dates = date(&mut boots, BOOT, 50 * S, &context(3_000 * S as i64), Some(&other), Utc(4_000 * S as i64));
-        assert_eq!(dates.at(50 * S), Utc(3_450 * S as i64));
-    }
 }

@@ -28,13 +28,16 @@ pub enum Joint {
 /// more than its length tells.
 const COUNTER_STEP_NS: u64 = 100_000_000;
 const SECOND: u64 = SECOND_NS as u64;
+/// No boot lasts for longer: a difference over more is of wrong dates, and would be spread over each of
+/// their slots.
+const BRIDGE_MAX_NS: u64 = 400 * 86_400 * SECOND;
 
 /// Joins two readings; `to` is later than `from`.
 #[must_use]
 pub fn join(from: &Edge, to: &Edge, rules: &Rules) -> Joint {
     let elapsed = elapsed_ns(from, to);
     match (from.counter, to.counter) {
-        (Some(before), Some(after)) if before.epoch == after.epoch => {
+        (Some(before), Some(after)) if before.epoch == after.epoch && elapsed <= BRIDGE_MAX_NS => {
             match difference(before.value.0, after.value.0, elapsed, rules) {
                 Difference::Energy(energy) => return Joint::Counter(energy),
                 Difference::Jump => return Joint::Jump,
@@ -176,6 +179,13 @@ mod tests {
     fn another_epoch_is_another_counter() {
         let to = Edge { counter: Some(Count { value: Microjoules(9_000_000), epoch: 2 }), ..edge(1, Some(5), None) };
         assert_eq!(join(&edge(0, Some(5), Some(8)), &to, &RULES), Joint::Hole { broken: true });
+    }
+
+    #[test]
+    fn a_counter_bridges_no_more_than_a_boot_can_last() {
+        let days = |days: u64| edge(days * 86_400, None, Some(days));
+        assert_eq!(join(&days(0), &days(400), &RULES), Joint::Counter(joules(400)));
+        assert_eq!(join(&days(0), &days(401), &RULES), Joint::Hole { broken: true });
     }
 
     #[test]

@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meter::{Clock, Context, Id, Labels, Owner, Position, Record, Utc};
+use meter::{Clock, Context, Id, Labels, Owner, OwnerKind, Position, Record, Utc};
 
-use crate::owner::Batch;
+use crate::batch::Batch;
+use crate::dating::set_back;
+use crate::rejection::Rejection;
 use crate::slots::settle;
 use crate::{HourBlock, OwnerState, Policy, RefusedCount, StoredAnswer, Tally};
 
@@ -132,45 +134,6 @@ pub enum PostOutcome {
     Rejected(Rejection),
 }
 
-/// Why an append is refused as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// The name belongs to another machine.
-    #[error(
-        "{owner} is bound to machine {}, but machine {} reports under this name: rename one of them or, \
-         if the new one took the old one's place, run: wattledger host rebind {}",
-        hex(bound),
-        hex(theirs),
-        owner.name
-    )]
-    BoundElsewhere {
-        /// The owner.
-        owner: Box<Owner>,
-        /// The machine it is bound to.
-        bound: Id,
-        /// The machine that asked.
-        theirs: Id,
-    },
-    /// The ledger is full.
-    #[error("the ledger holds as many accounts as it may ({0}); raise ledger.max_accounts or retire hosts")]
-    AccountCap(usize),
-}
-
-impl Rejection {
-    /// The stable code for answers.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::BoundElsewhere { .. } => "host-bound-elsewhere",
-            Self::AccountCap(_) => "account-cap",
-        }
-    }
-}
-
-fn hex(id: &Id) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// One owner's change, to be stored in one piece.
 #[derive(Clone, Debug)]
 pub struct Dirty {
@@ -265,7 +228,7 @@ impl Ledger {
     pub fn rebind(&mut self, owner: &Owner, to: Option<Id>) -> Option<Option<Id>> {
         let mut seat = self.seat(owner, true)?;
         let state = Arc::make_mut(&mut seat.entry.state);
-        let before = std::mem::replace(&mut state.fingerprint, to);
+        let before = state.rebind(to);
         // The machine before may still be running: its streams must say hello again, and are refused.
         // What it then sends once more falls in covered time. Numbered streams are no machine's.
         state.streams.retain(|stream| !stream.answers.is_empty());
@@ -355,6 +318,10 @@ impl Seat {
         if append.records.is_empty() && append.hello.is_none() {
             return AppendOutcome::Applied { at: position, tally: Tally::default() };
         }
+        if let Some(behind_ns) = append.sent.as_ref().and_then(|sent| set_back(&state.boots, sent)) {
+            let owner = Box::new(state.owner.clone());
+            return AppendOutcome::Rejected(Rejection::ClockSetBack { owner, behind_ns });
+        }
         let rivalled = state.is_rivalled(append.stream, now);
         let state = Arc::make_mut(&mut self.entry.state);
         if let Some(hello) = &append.hello {
@@ -365,7 +332,11 @@ impl Seat {
         }
         let mut tally = Tally::default();
         let (records, sent) = (&append.records, append.sent.as_ref());
-        let batch = Batch { records, sent, import: append.import, now, rivalled, keys_max: self.keys_max };
+        // A boot the ledger has not heard of comes with its context, and so with a hello.
+        let own = state.owner.kind == OwnerKind::Host
+            && append.hello.as_ref().is_some_and(|hello| hello.fingerprint.is_some());
+        let (follows, keys_max) = (append.base.seq > 0, self.keys_max);
+        let batch = Batch { records, sent, import: append.import, now, own, follows, rivalled, keys_max };
         state.book(&batch, policy, &mut tally);
         state.show(&append.live, sent, now);
         state.limit_contexts(policy.contexts);
@@ -393,8 +364,9 @@ impl Seat {
         let mut tally = Tally::default();
         state.refuse_unnamed(&post.unnamed, &mut tally);
         let (records, import) = (&post.records, post.import);
-        let batch = Batch { records, sent: None, import, now, rivalled, keys_max: self.keys_max };
-        state.book_run(&context, &post.records, &batch, policy, &mut tally);
+        let (own, follows, keys_max) = (false, last > 0, self.keys_max);
+        let batch = Batch { records, sent: None, import, now, own, follows, rivalled, keys_max };
+        state.book_run(&context, None, &post.records, &batch, policy, &mut tally);
         state.last_seen = now;
         let stream = state.stream_mut(post.stream, now, policy.streams);
         stream.position.seq = post.seq;

@@ -6,6 +6,7 @@
 
 mod account;
 pub mod audit;
+mod batch;
 pub mod boundary;
 mod dating;
 pub mod integrator;
@@ -14,6 +15,7 @@ mod owner;
 pub mod policy;
 pub mod profile;
 pub mod register;
+mod rejection;
 mod slots;
 mod span;
 pub mod state;
@@ -21,7 +23,8 @@ mod summary;
 
 pub use audit::{Audit, Audited, Discrepancy, audit};
 pub use boundary::{Billed, BilledLine, bill};
-pub use ledger::{Append, AppendOutcome, Dirty, Hello, Ledger, NumberedPost, PostOutcome, Rejection, Sent};
+pub use ledger::{Append, AppendOutcome, Dirty, Hello, Ledger, NumberedPost, PostOutcome, Sent};
 pub use policy::{Estimate, Policy, Rules};
 pub use register::Register;
+pub use rejection::{CLOCK_SET_BACK, Rejection};
 pub use state::*;

@@ -2,56 +2,37 @@
 
 use std::sync::Arc;
 
-use meter::{AccountKey, Clock, Context, Id, Labels, OwnerKind, Position, Record, Refusal, Sample, Utc};
+use meter::{AccountKey, Clock, Context, Id, Labels, OwnerKind, Position, Record, Refusal, Sample, Utc, machine};
 
 use crate::account::{Applied, Desk};
-use crate::dating;
+use crate::batch::{Batch, LIVE_NS, RunDesk};
+use crate::dating::Dates;
 use crate::policy::{Policy, Rules};
 use crate::{
     Account, Append, Count, Edge, Flag, Hello, KnownContext, KnownDevice, LabelsSince, OwnerState, RefusedCount,
-    Rejection, Sent, Stream, Tally,
+    Rejection, Stream, Tally,
 };
 
-/// Readings, and words of a stream, that are at most this old are of the present.
-const LIVE_NS: u64 = 120_000_000_000;
 /// Label changes remembered per owner from its agent; the inventory holds the history that matters.
 const LABELS_KEPT: usize = 16;
-
-/// Records to be booked, with what dates them.
-pub(crate) struct Batch<'a> {
-    pub(crate) records: &'a [Record],
-    pub(crate) sent: Option<&'a Sent>,
-    pub(crate) import: bool,
-    pub(crate) now: Utc,
-    /// Whether another stream takes turns with this one: whoever repeats what it sent before, under a new
-    /// name, never speaks under the old one again.
-    pub(crate) rivalled: bool,
-    /// Most accounts that the owner may have without exceeding the ledger's cap.
-    pub(crate) keys_max: usize,
-}
-
-/// What the samples of a run of records have in common.
-pub(crate) struct RunDesk<'a> {
-    pub(crate) context: &'a KnownContext,
-    /// By device.
-    pub(crate) rules: &'a [Rules],
-    pub(crate) batch: &'a Batch<'a>,
-    pub(crate) policy: &'a Policy,
-}
 
 impl OwnerState {
     /// Binds a host's name to the first machine that reports itself under it.
     pub(crate) fn bind(&mut self, fingerprint: Option<Id>) -> Result<(), Rejection> {
         let (OwnerKind::Host, Some(theirs)) = (self.owner.kind, fingerprint) else { return Ok(()) };
-        match self.fingerprint {
-            Some(bound) if bound != theirs => {
-                Err(Rejection::BoundElsewhere { owner: Box::new(self.owner.clone()), bound, theirs })
-            }
-            _ => {
-                self.fingerprint = Some(theirs);
-                Ok(())
-            }
+        let bound = self.fingerprint.unwrap_or(theirs);
+        if !machine::same_machine(&bound, &theirs) {
+            return Err(Rejection::BoundElsewhere { owner: Box::new(self.owner.clone()), bound, theirs });
         }
+        self.fingerprint = Some(machine::learn(&bound, &theirs));
+        Ok(())
+    }
+
+    /// Gives the name to another machine, or frees it; returns the one it was bound to. The new one's
+    /// boots do not follow those of the one before: both may have been running at once.
+    pub(crate) fn rebind(&mut self, to: Option<Id>) -> Option<Id> {
+        self.boots.iter_mut().for_each(|boot| boot.own = false);
+        std::mem::replace(&mut self.fingerprint, to)
     }
 
     /// Where a stream stands; zero if it is not known.
@@ -177,13 +158,15 @@ impl OwnerState {
     /// Books records by the contexts the row knows.
     pub(crate) fn book(&mut self, batch: &Batch<'_>, policy: &Policy, tally: &mut Tally) {
         let contexts = Arc::clone(&self.contexts);
+        let dates = batch.date(&mut self.boots, &contexts, policy);
         let accounts = self.keys.len();
         let mut records = batch.records;
         while let Some(first) = records.first() {
             let run = records.iter().take_while(|record| record.context == first.context).count();
             let (these, rest) = records.split_at(run);
             if let Some(context) = contexts.iter().find(|context| context.id == first.context) {
-                self.book_run(context, these, batch, policy, tally);
+                let dates = dates.iter().find(|(boot, _)| context.clock == Clock::Boot(*boot)).map(|(_, dates)| *dates);
+                self.book_run(context, dates, these, batch, policy, tally);
             }
             records = rest;
         }
@@ -209,27 +192,20 @@ impl OwnerState {
     pub(crate) fn book_run(
         &mut self,
         context: &KnownContext,
+        dates: Option<Dates>,
         records: &[Record],
         batch: &Batch<'_>,
         policy: &Policy,
         tally: &mut Tally,
     ) {
-        let dates = match context.clock {
-            Clock::Utc => None,
-            Clock::Boot(boot) => {
-                let last = records.iter().map(|record| record.at).max().unwrap_or(0);
-                Some(dating::date(&mut self.boots, boot, last, context, batch.sent, batch.now))
-            }
-        };
         let rules: Vec<Rules> = context.devices.iter().map(|device| self.rules_of(device, policy)).collect();
-        let desk = RunDesk { context, rules: &rules, batch, policy };
+        let desk = RunDesk { context, dates, rules: &rules, batch, policy };
         for record in records {
             if let Some(summary) = &record.summary {
-                self.book_summary(summary, dates.as_ref(), &desk, tally);
+                self.book_summary(summary, &desk, tally);
                 continue;
             }
-            let edge = dating::edge_at(context.clock, record.at, dates.as_ref()).ok_or(Refusal::FromFuture);
-            let edge = edge.and_then(|edge| believable(edge, batch, policy));
+            let edge = desk.edge_at(record.at);
             for sample in &record.samples {
                 self.book_sample(edge, sample, &desk, tally);
             }
@@ -305,9 +281,7 @@ impl OwnerState {
         let mut desk = Desk { open: &mut self.open, account: index, policy: run.policy, rules };
         let account = &mut self.accounts[usize::from(index)];
         let applied = work(account, &mut desk);
-        let batch = run.batch;
-        let is_live = !batch.import && batch.now.since(edge.at) < LIVE_NS;
-        if applied == Applied::Fenced && is_live && batch.rivalled {
+        if applied == Applied::Fenced && run.batch.rivalled && run.is_fresh(&edge) {
             account.rare_mut().flags |= Flag::TwoStreams as u8;
         }
         Ok(applied)
@@ -345,17 +319,6 @@ impl OwnerState {
         }
         tally.refused.extend_from_slice(unnamed);
     }
-}
-
-/// Refuses dates that no reading can have: ahead of our clock, or too old for a live one.
-pub(crate) fn believable(edge: Edge, batch: &Batch<'_>, policy: &Policy) -> Result<Edge, Refusal> {
-    if edge.at.since(batch.now) > policy.skew_ns {
-        return Err(Refusal::FromFuture);
-    }
-    if !batch.import && batch.now.since(edge.at) > policy.live_age_max_ns {
-        return Err(Refusal::TooOld);
-    }
-    Ok(edge)
 }
 
 pub(crate) fn count_refused(counts: &mut Vec<(Refusal, u64)>, reason: Refusal, count: u64) {

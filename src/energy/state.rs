@@ -250,12 +250,12 @@ pub struct RefusedCount {
 pub struct BootDate {
     /// The boot.
     pub boot: Id,
-    /// An instant on the boot clock, in nanoseconds…
+    /// The newest instant known of the boot clock, in nanoseconds…
     pub mono: u64,
     /// …and the ledger time it was given.
     pub utc: Utc,
-    /// Whether it was measured on a live stream, not taken from the machine's wall clock.
-    pub live: bool,
+    /// Whether the owner reported itself: a machine's own boots follow each other.
+    pub own: bool,
 }
 
 /// A context the ledger has been told, with its devices resolved to accounts.

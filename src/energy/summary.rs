@@ -5,22 +5,16 @@ use std::sync::Arc;
 use meter::{ByQuality, Clock, Quality, Reading, Record, Refusal, Span, Summary, Utc};
 
 use crate::account::Applied;
-use crate::dating::{self, Dates};
+use crate::batch::RunDesk;
 use crate::integrator;
-use crate::owner::{RunDesk, believable, count_refused};
+use crate::owner::count_refused;
 use crate::policy::Rules;
 use crate::span::Piece;
 use crate::{Count, Edge, KnownDevice, OwnerState, Sent, Tally};
 
 impl OwnerState {
     /// Books what a spool coalesced.
-    pub(crate) fn book_summary(
-        &mut self,
-        summary: &Summary,
-        dates: Option<&Dates>,
-        desk: &RunDesk<'_>,
-        tally: &mut Tally,
-    ) {
+    pub(crate) fn book_summary(&mut self, summary: &Summary, desk: &RunDesk<'_>, tally: &mut Tally) {
         for (place, reason, count) in &summary.refused {
             let Some(device) = desk.context.devices.get(usize::from(*place)) else {
                 count_refused(&mut self.refused, Refusal::Malformed, *count);
@@ -36,7 +30,7 @@ impl OwnerState {
                 continue;
             };
             self.readings += span.readings;
-            let piece = piece(span, device, dates, rules, desk);
+            let piece = piece(span, device, rules, desk);
             let applied = piece.and_then(|piece| {
                 self.with_account(piece.to, device, rules, desk, |account, desk| account.apply_span(&piece, desk))
             });
@@ -71,17 +65,10 @@ impl OwnerState {
 }
 
 /// A span with its dates, if it can be one: no more energy than the device could have drawn.
-fn piece(
-    span: &Span,
-    device: &KnownDevice,
-    dates: Option<&Dates>,
-    rules: &Rules,
-    desk: &RunDesk<'_>,
-) -> Result<Piece, Refusal> {
+fn piece(span: &Span, device: &KnownDevice, rules: &Rules, desk: &RunDesk<'_>) -> Result<Piece, Refusal> {
     let edge = |reading: &Reading| {
-        let edge = dating::edge_at(desk.context.clock, reading.at, dates).ok_or(Refusal::FromFuture)?;
         let counter = reading.counter.map(|value| Count { value, epoch: device.epoch });
-        believable(Edge { power: reading.power, counter, ..edge }, desk.batch, desk.policy)
+        Ok(Edge { power: reading.power, counter, ..desk.edge_at(reading.at)? })
     };
     let mut energy = ByQuality::of(Quality::Counter, span.counter);
     energy[Quality::Integrated] = span.integrated;

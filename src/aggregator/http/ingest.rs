@@ -183,7 +183,7 @@ fn settle(outcome: PostOutcome) -> Result<(u64, Tally), Problem> {
         .with("expected", expected.into())),
         PostOutcome::Rejected(why) => {
             let status = match why {
-                Rejection::BoundElsewhere { .. } => StatusCode::CONFLICT,
+                Rejection::BoundElsewhere { .. } | Rejection::ClockSetBack { .. } => StatusCode::CONFLICT,
                 Rejection::AccountCap(_) => StatusCode::INSUFFICIENT_STORAGE,
             };
             Err(Problem::new(status, why.code(), why.to_string()))

@@ -244,13 +244,13 @@ impl AnswerV1<'_> {
 
 impl From<&BootDate> for BootV1 {
     fn from(date: &BootDate) -> Self {
-        Self { boot: date.boot, mono: date.mono, utc: date.utc.0, live: date.live }
+        Self { boot: date.boot, mono: date.mono, utc: date.utc.0, own: date.own }
     }
 }
 
 impl BootV1 {
     fn into_boot(self) -> BootDate {
-        BootDate { boot: self.boot, mono: self.mono, utc: Utc(self.utc), live: self.live }
+        BootDate { boot: self.boot, mono: self.mono, utc: Utc(self.utc), own: self.own }
     }
 }
 

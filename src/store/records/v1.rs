@@ -97,7 +97,7 @@ pub(super) struct BootV1 {
     pub(super) boot: [u8; 16],
     pub(super) mono: u64,
     pub(super) utc: i64,
-    pub(super) live: bool,
+    pub(super) own: bool,
 }
 
 #[derive(Debug, Encode, BorrowDecode)]

@@ -98,7 +98,7 @@ fn full_state() -> OwnerState {
                 tally: Tally { booked: 29, fenced: 30, refused: vec![refused] },
             }],
         }],
-        boots: vec![BootDate { boot: [0xEE; 16], mono: 31, utc: Utc(32), live: true }],
+        boots: vec![BootDate { boot: [0xEE; 16], mono: 31, utc: Utc(32), own: true }],
         contexts: Arc::new(vec![KnownContext {
             id: 33,
             clock: Clock::Boot([0xFF; 16]),

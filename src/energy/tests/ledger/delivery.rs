@@ -1,7 +1,7 @@
 //! Streams: compare-and-append, hello, binding, numbered posts, commits.
 
 use crate::support::*;
-use energy::{AppendOutcome, Flag, Hello, Ledger, NumberedPost, Policy, PostOutcome, Rejection, Sent};
+use energy::{AppendOutcome, Flag, Hello, Ledger, NumberedPost, Policy, PostOutcome, Sent};
 use meter::{Clock, Context, Position, Utc};
 
 const NOW: Utc = Utc(T0 as i64 + 3600 * S as i64);
@@ -38,24 +38,6 @@ fn an_unknown_stream_or_context_must_say_hello_and_changes_nothing() {
     let mut other = agent.message(&[power(T0 + S, 0, 1)]);
     other.records[0].context = 2;
     assert_eq!(ledger.append(&other, NOW), AppendOutcome::SayHello);
-}
-
-#[test]
-fn a_host_name_belongs_to_the_machine_that_first_reported_itself_under_it() {
-    let mut ledger = Ledger::new(Policy::default());
-    let claim = |stream: u8, machine: u8| {
-        let mut append = Agent::new(stream, "node-1", recorded(vec![gpu("a", 1)])).message(&[power(T0, 0, 1)]);
-        let hello = append.hello.take().expect("first append");
-        append.hello = Some(Hello { fingerprint: Some([machine; 16]), ..hello });
-        append
-    };
-    assert!(matches!(ledger.append(&claim(1, 1), NOW), AppendOutcome::Applied { .. }));
-    assert!(matches!(ledger.append(&claim(2, 1), NOW), AppendOutcome::Applied { .. }), "the same machine, reinstalled");
-    let AppendOutcome::Rejected(Rejection::BoundElsewhere { bound, theirs, .. }) = ledger.append(&claim(3, 2), NOW)
-    else {
-        panic!("two machines shared a name")
-    };
-    assert_eq!((bound, theirs), ([1; 16], [2; 16]));
 }
 
 fn post(seq: u64, body: u8, at: u64) -> NumberedPost {

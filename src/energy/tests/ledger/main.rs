@@ -3,8 +3,11 @@
 #![expect(clippy::expect_used, reason = "a helper that fails fails the test")]
 
 mod audit;
+mod clocks;
 mod closed_forms;
 mod delivery;
+mod identity;
+mod machine;
 mod properties;
 mod spans;
 mod support;
