@@ -1,10 +1,36 @@
 //! The machine's clocks.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter::Id;
 use rustix::time::{ClockId, clock_gettime};
 use wire::SentAt;
+
+/// The id under which the running boot's clock is reported: that of the boot, until the ledger finds
+/// that the clock was set back, as by the restore of a virtual machine's snapshot. What is read from
+/// then on is reported under an id of its own, so that it is dated anew.
+#[derive(Clone, Debug)]
+pub struct BootId(Arc<Mutex<Id>>);
+
+impl BootId {
+    /// The id of the running boot.
+    #[must_use]
+    pub fn new(boot: Id) -> Self {
+        Self(Arc::new(Mutex::new(boot)))
+    }
+
+    /// The id in force.
+    #[must_use]
+    pub fn get(&self) -> Id {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts another in force.
+    pub fn renew(&self, id: Id) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+}
 
 /// Nanoseconds since boot, suspended time included (`CLOCK_BOOTTIME`): no step of the wall clock
 /// bends it.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use energy::CLOCK_SET_BACK;
 use meter::{Context, Id, Labels, Owner, Record, Refusal};
 use wire::{Append, AppendAnswer, Hello};
 
@@ -285,11 +286,13 @@ impl Lane {
             }
             Step::Rejected { code, detail } => {
                 let rejection = Rejection { code, detail };
+                // The boot has another id by the next post: nothing has to change first.
+                let wait_ns = if rejection.code == CLOCK_SET_BACK { 0 } else { REJECTED_WAIT_NS };
                 if self.rejected.as_ref() != Some(&rejection) {
                     tracing::error!(owner = %self.owner, code = ?rejection.code, detail = ?rejection.detail, "the ledger rejects this owner's readings: they are kept, and offered again every 30 s");
                     self.rejected = Some(rejection);
                 }
-                self.not_before_ns = now_ns + REJECTED_WAIT_NS;
+                self.not_before_ns = now_ns + wait_ns;
             }
         }
     }

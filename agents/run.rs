@@ -8,6 +8,7 @@ use actix::{Actor, Addr, Arbiter};
 use futures_util::future::join_all;
 use meter::{Id, Labels, NameError, Owner};
 
+use crate::clock::BootId;
 use crate::config::Settings;
 use crate::link::{Link, LinkError};
 use crate::outbox::{Lane, Outbox};
@@ -57,18 +58,18 @@ pub fn start(settings: &Settings) -> Result<RunningAgent, StartError> {
     let link = Link::new(&settings.uplink.servers, timeout)?;
     let fingerprint = identity::fingerprint(&roots.sys, Path::new("/etc"));
     let spool = open_spool(settings, &owner, fingerprint)?;
-    let boot = identity::boot_id(&roots.proc);
+    let boot = BootId::new(identity::boot_id(&roots.proc));
     let lane = Lane::live(owner.clone(), Some(fingerprint), labels(settings), spool);
 
     let spool_thread = Arbiter::new();
-    let actor = SpoolActor::new(Outbox::new(vec![lane]), boot);
+    let actor = SpoolActor::new(Outbox::new(vec![lane]), boot.clone());
     let spool = SpoolActor::start_in_arbiter(&spool_thread.handle(), move |_| actor);
     let interval = Duration::from_secs(settings.uplink.interval_s.max(1));
     let uplink = Uplink::new(spool.clone(), link, interval).start();
 
     let (mut samplers, mut beats) = (Vec::new(), Vec::new());
     for source in sources::all(&settings.sources, &roots) {
-        let (sampler, beat) = Sampler::new(source, spool.clone().recipient(), boot);
+        let (sampler, beat) = Sampler::new(source, spool.clone().recipient(), boot.clone());
         let thread = Arbiter::new();
         samplers.push((Sampler::start_in_arbiter(&thread.handle(), move |_| sampler), thread));
         beats.push(beat);

@@ -9,9 +9,9 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context as Ctx, Handler, Message, Recipient, ResponseFuture,
     WrapFuture,
 };
-use meter::{Clock, Context, Id, Record, Sample};
+use meter::{Clock, Context, Record, Sample};
 
-use crate::clock;
+use crate::clock::{self, BootId};
 use crate::sources::{PollError, Probe, Source};
 use crate::spool_actor::Sampled;
 
@@ -25,7 +25,7 @@ const GRAIN_NS: u64 = 1000;
 pub struct Sampler {
     source: Box<dyn Source>,
     spool: Recipient<Sampled>,
-    boot: Id,
+    boot: BootId,
     context: Option<(u64, Arc<Context>)>,
     last_at: u64,
     due_ns: u64,
@@ -62,7 +62,7 @@ impl Beat {
 impl Sampler {
     /// A sampler of this source, and its pulse.
     #[must_use]
-    pub fn new(source: Box<dyn Source>, spool: Recipient<Sampled>, boot: Id) -> (Self, Arc<Beat>) {
+    pub fn new(source: Box<dyn Source>, spool: Recipient<Sampled>, boot: BootId) -> (Self, Arc<Beat>) {
         let beat =
             Arc::new(Beat { name: source.name(), period_ns: source.period_ns(), reading_since: AtomicU64::new(0) });
         let sampler = Self {
@@ -159,13 +159,17 @@ impl Sampler {
         Ok(Sampled { context, record })
     }
 
-    /// The context in force; a new one when the source declares its devices differently.
+    /// The context in force; a new one when the source declares its devices differently, or the clock
+    /// was set back.
     fn context(&mut self) -> (u64, Arc<Context>) {
+        let clock = Clock::Boot(self.boot.get());
         match &self.context {
-            Some((id, context)) if context.devices == self.source.devices() => (*id, Arc::clone(context)),
+            Some((id, context)) if context.clock == clock && context.devices == self.source.devices() => {
+                (*id, Arc::clone(context))
+            }
             _ => {
                 let context = Arc::new(Context {
-                    clock: Clock::Boot(self.boot),
+                    clock,
                     wall_offset_ns: clock::wall_offset_ns(),
                     devices: self.source.devices().to_vec(),
                 });

@@ -194,7 +194,10 @@ impl Spool {
         let mut spool = Self { fingerprint, ..Self::in_memory(max_bytes)? };
         let mut numbers = disk.segments()?;
         let state = disk.state()?.and_then(|payload| State::read(&payload));
-        let cloned = state.is_some_and(|state| state.fingerprint != fingerprint);
+        let cloned = state.is_some_and(|state| !meter::same_machine(&state.fingerprint, &fingerprint));
+        if let Some(state) = state.filter(|_| !cloned) {
+            spool.fingerprint = meter::machine::learn(&state.fingerprint, &fingerprint);
+        }
         if cloned {
             tracing::warn!(disk = ?disk, "the spool was written by another machine (a cloned disk?): its records are sent as a new stream");
         } else if state.is_none() && !numbers.is_empty() {

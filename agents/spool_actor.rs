@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context as Ctx, Handler, Message, Recipient};
-use meter::{Context, Id, Record};
-use wire::{Answer, WireError};
+use energy::CLOCK_SET_BACK;
+use meter::{Context, Record};
+use wire::{Answer, AppendAnswer, WireError};
 
-use crate::clock;
+use crate::clock::{self, BootId};
 use crate::outbox::{Outbox, Outgoing};
+use crate::spool::random_id;
 use crate::uplink::Wake;
 
 /// How much may be lost to a power failure, at most.
@@ -21,7 +23,7 @@ const WAKE_BYTES: u64 = 512 << 10;
 #[derive(Debug)]
 pub struct SpoolActor {
     outbox: Outbox,
-    boot: Id,
+    boot: BootId,
     uplink: Option<Recipient<Wake>>,
     appended: u64,
 }
@@ -73,8 +75,26 @@ pub enum Care {
 impl SpoolActor {
     /// An actor around these streams; the first of them is this machine's own.
     #[must_use]
-    pub const fn new(outbox: Outbox, boot: Id) -> Self {
+    pub const fn new(outbox: Outbox, boot: BootId) -> Self {
         Self { outbox, boot, uplink: None, appended: 0 }
+    }
+
+    /// Goes on under a new id of the boot if the ledger finds that the boot's clock was set back.
+    fn heed(&self, answer: &Answer) {
+        let is_set_back =
+            |answer: &AppendAnswer| matches!(answer, AppendAnswer::Rejected { code, .. } if code == CLOCK_SET_BACK);
+        if !answer.answers.iter().any(is_set_back) {
+            return;
+        }
+        match random_id() {
+            Ok(id) => {
+                tracing::warn!(
+                    "this machine's boot clock was set back (restored from a snapshot?): readings are dated anew from here on"
+                );
+                self.boot.renew(id);
+            }
+            Err(error) => tracing::error!(%error, "readings cannot be dated anew until the boot clock has caught up"),
+        }
     }
 }
 
@@ -111,7 +131,7 @@ impl Handler<TakePost> for SpoolActor {
 
     fn handle(&mut self, _: TakePost, _: &mut Self::Context) -> Self::Result {
         self.appended = 0;
-        self.outbox.next_post(clock::boot_ns(), Some(clock::sent_at(self.boot)))
+        self.outbox.next_post(clock::boot_ns(), Some(clock::sent_at(self.boot.get())))
     }
 }
 
@@ -120,7 +140,10 @@ impl Handler<Settle> for SpoolActor {
 
     fn handle(&mut self, settle: Settle, _: &mut Self::Context) -> Self::Result {
         let at_once = match settle {
-            Settle::Answer(answer) => self.outbox.settle(&answer, clock::boot_ns()),
+            Settle::Answer(answer) => {
+                self.heed(&answer);
+                self.outbox.settle(&answer, clock::boot_ns())
+            }
             Settle::TooLarge => {
                 self.outbox.halve();
                 true

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod admin;
+mod clocks;
 mod cost;
 mod crash;
 mod demo;
@@ -11,6 +12,7 @@ mod dropouts;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
+mod identity;
 mod ingest;
 mod life;
 mod live;

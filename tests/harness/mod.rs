@@ -5,6 +5,7 @@ mod agent;
 mod batch;
 mod data;
 mod http;
+mod node;
 mod readings;
 mod rollup;
 mod server;
@@ -13,6 +14,7 @@ pub(crate) use agent::{Done, Killed, agent, output, spawn_replay, wattledger, wi
 pub(crate) use batch::{Writer, batch, power, stream};
 pub(crate) use data::{recorded, reference, samples};
 pub(crate) use http::{Answer, get, post, post_json, raw};
+pub(crate) use node::{Node, can_unshare};
 pub(crate) use readings::{Point, Readings, joined, watts};
 pub(crate) use rollup::{Row, counter, refused, rollup, rows, series, slots_around};
 pub(crate) use server::{Home, Server};

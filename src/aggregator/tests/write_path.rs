@@ -1,6 +1,7 @@
 //! The write path over real HTTP: answers, commits, failures, limits, shutdown.
 #![expect(clippy::expect_used, reason = "a test may stop at what it did not expect")]
 
+mod clocks;
 mod common;
 
 use std::io::Write;
