@@ -18,6 +18,7 @@ use crate::published::Published;
 use crate::recent::RecentPower;
 use crate::refused::RefusedMachines;
 use crate::settings::Settings;
+use crate::skews::Skews;
 use crate::summary::Summaries;
 use crate::watched::Watched;
 
@@ -53,6 +54,8 @@ pub struct App {
     pub acts: Acts,
     /// Machines that report themselves under a name bound to another.
     pub refused: RefusedMachines,
+    /// Senders whose clocks differ.
+    pub skews: Skews,
     /// One backup at a time: while it is read, the store rewrites nothing.
     pub backups: Arc<Semaphore>,
 }

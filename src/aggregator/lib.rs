@@ -19,6 +19,7 @@ pub mod refused;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
+pub mod skews;
 pub mod store_actor;
 
 pub mod exposition;
@@ -62,6 +63,9 @@ pub enum AggregatorError {
         /// What is wrong with it.
         why: String,
     },
+    /// The system clock was never set.
+    #[error("the system clock shows {0}: set it (timedatectl, chronyd) and start again; agents keep their readings")]
+    Clock(String),
     /// The address cannot be listened on.
     #[error("cannot listen: {source}")]
     Listen {

@@ -10,7 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{HttpServer, web};
 use cost::RateCard;
 use energy::Ledger;
-use meter::{PARTS, Utc};
+use meter::{PARTS, SECOND_NS, Utc};
 use store::{How, Opened, Store, records};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -26,10 +26,12 @@ use crate::inventory::read::inventory_file;
 use crate::inventory::{Inventory, Retirements};
 use crate::ledger_actor::{Drain, LedgerActor, Links};
 use crate::published::{Published, Snapshot};
+use crate::query::rfc3339;
 use crate::recent::RecentPower;
 use crate::refused::RefusedMachines;
 use crate::settings::Settings;
 use crate::shutdown::{self, DeathWatch};
+use crate::skews::Skews;
 use crate::store_actor::{Export, Exporter, StoreActor};
 use crate::summary::Summaries;
 use crate::watched::Watched;
@@ -37,6 +39,8 @@ use crate::whereabouts;
 
 /// Exports kept in the data directory.
 const EXPORTS_KEPT: usize = 3;
+/// No clock that was set shows a time before this program was written: 2026-01-01.
+const CLOCK_MIN_S: i64 = 1_767_225_600;
 /// What a shutdown may take, together less than 5 s: for requests under way…
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// …for the last commit…
@@ -100,10 +104,11 @@ fn announce(addr: SocketAddr) -> Result<(), AggregatorError> {
 /// Starts an aggregator on the embedded store, inside a running actix `System`.
 ///
 /// # Errors
-/// [`AggregatorError`] if the settings, the store or the files cannot be used or the address is taken.
+/// [`AggregatorError`] if the settings, the clock, the store or the files cannot be used or the address is taken.
 pub async fn start(settings: Settings) -> Result<Running, AggregatorError> {
     // Before the store is touched: a bad address must not cost a restore.
     settings.addresses()?;
+    require_clock(wall_clock())?;
     let data = settings.data_dir();
     let exports = data.join("exports");
     let now_ms = u64::try_from(wall_clock().0 / 1_000_000).unwrap_or(0);
@@ -119,6 +124,12 @@ pub async fn start(settings: Settings) -> Result<Running, AggregatorError> {
     })?;
     whereabouts::leave(&data, running.addr);
     Ok(running)
+}
+
+/// Whoever is first heard of is dated by this clock until its next boot: one that was never set (a board
+/// without a battery) would date a whole fleet in 1970.
+fn require_clock(now: Utc) -> Result<(), AggregatorError> {
+    if now.0 < CLOCK_MIN_S * SECOND_NS { Err(AggregatorError::Clock(rfc3339(now))) } else { Ok(()) }
 }
 
 fn tell(opened: &Opened, data: &Path) {
@@ -177,6 +188,7 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
         billed: BilledCounters::default(),
         acts,
         refused: RefusedMachines::default(),
+        skews: Skews::default(),
         backups: Arc::new(Semaphore::new(1)),
     });
     let followers = vec![actix_rt::spawn(inventory.follow()), actix_rt::spawn(rates.follow())];
@@ -338,5 +350,20 @@ impl Drop for Running {
     fn drop(&mut self) {
         // The actors end with whoever holds this: that is no death.
         self.app.health.drain();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_never_set_is_told_from_one_that_was() {
+        for (seconds, shows) in [(0, "1970-01-01T00:00:00Z"), (CLOCK_MIN_S - 1, "2025-12-31T23:59:59Z")] {
+            let error = require_clock(Utc(seconds * SECOND_NS)).expect_err("it is not set").to_string();
+            assert!(error.contains(shows), "{error}");
+        }
+        require_clock(Utc(CLOCK_MIN_S * SECOND_NS)).expect("it is set");
+        require_clock(wall_clock()).expect("so is that of whoever runs the tests");
     }
 }

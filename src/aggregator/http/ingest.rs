@@ -63,6 +63,9 @@ async fn native(app: &App, mut body: Body) -> Result<HttpResponse, Problem> {
     let bytes = samples * size_of::<Sample>() + records * size_of::<Record>();
     app.ledger.widen(&mut body.ticket, bytes).map_err(|refused| turned_away(app, refused))?;
     drop(body.bytes);
+    if let (Some(sent), Some(first)) = (&post.sent, post.appends.first()) {
+        app.skews.note(&first.owner, sent.wall_ns, (app.now)());
+    }
 
     let told = app.ledger.ask(Work::Appends(translate(post)), body.ticket).await;
     let Told::Appends(outcomes) = told.map_err(|refused| turned_away(app, refused))? else {

@@ -78,6 +78,14 @@ fn server(app: &App, format: Format, out: &mut String) {
             text::value(out, u8::from(has_failed));
         }
     }
+    let skewed = Family {
+        name: "wattledger_clock_skewed_senders",
+        kind: Kind::Gauge,
+        help: "Agents whose wall clock differs from this aggregator's by more than 30 s: one of them is wrong.",
+    };
+    format.head(out, &skewed);
+    text::series(out, skewed.name, []);
+    text::value(out, u64::try_from(app.skews.count()).unwrap_or(u64::MAX));
     for (name, help, value) in app.stats.counters() {
         // Prometheus wants seconds, the counter is in nanoseconds.
         let in_seconds =
