@@ -184,7 +184,7 @@ fn what_a_small_ring_lost_is_told_as_uncovered() {
 fn append_past(world: &World, from: u64, to: u64) {
     let owner = Owner::host("node-0").expect("a good name");
     let folder = world.home.path("agent-0").join(format!("spool-{:016x}", owner.stable_hash()));
-    let fingerprint = agents::identity::fingerprint(Path::new("/sys"));
+    let fingerprint = agents::identity::fingerprint(Path::new("/sys"), Path::new("/etc"));
     let mut spool = Spool::open(&folder, fingerprint, world.nodes[0].ring_mib << 20).expect("a spool");
     let host = SimulatedHost::new(1, 0, world.nodes[0].gpus).expect("good names");
     let boot = agents::identity::boot_id(Path::new("/proc"));

@@ -69,7 +69,7 @@ impl Truth {
             let path = entry.expect("an entry").path();
             std::fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a copy");
         }
-        let fingerprint = agents::identity::fingerprint(Path::new("/sys"));
+        let fingerprint = agents::identity::fingerprint(Path::new("/sys"), Path::new("/etc"));
         let mut spool = Spool::open(&copy, fingerprint, u64::MAX >> 8).expect("a spool that opens");
         let mut at: Position = spool.start();
         loop {
