@@ -39,8 +39,8 @@ use crate::whereabouts;
 
 /// Exports kept in the data directory.
 const EXPORTS_KEPT: usize = 3;
-/// No clock that was set shows a time before this program was written: 2026-01-01.
-const CLOCK_MIN_S: i64 = 1_767_225_600;
+/// Clocks without a battery begin at 1970, 1980 or 2000; before 2010 no clock was set that runs this program.
+const CLOCK_MIN_S: i64 = 1_262_304_000;
 /// What a shutdown may take, together less than 5 s: for requests under way…
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// …for the last commit…
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_never_set_is_told_from_one_that_was() {
-        for (seconds, shows) in [(0, "1970-01-01T00:00:00Z"), (CLOCK_MIN_S - 1, "2025-12-31T23:59:59Z")] {
+        for (seconds, shows) in [(0, "1970-01-01T00:00:00Z"), (CLOCK_MIN_S - 1, "2009-12-31T23:59:59Z")] {
             let error = require_clock(Utc(seconds * SECOND_NS)).expect_err("it is not set").to_string();
             assert!(error.contains(shows), "{error}");
         }
