@@ -13,7 +13,7 @@
 //!   sends from it compares [`Spool::stream`] with the stream that was asked about.
 
 mod batch;
-mod coalesce;
+pub mod coalesce;
 mod disk;
 mod folder;
 mod room;
@@ -217,6 +217,8 @@ impl Spool {
         spool.disk = Some(disk);
         spool.index(start).map_err(|error| spool.failed(error))?;
         spool.write_state()?;
+        // The last post may have ended here: the note of it is lost first in a power cut.
+        spool.note_sent(spool.head.seq);
         Ok(spool)
     }
 
@@ -304,6 +306,12 @@ impl Spool {
             && tail.medium.append(&frame, tail.bytes).is_ok()
         {
             tail.bytes += frame.len() as u64;
+            self.unsynced = true;
+        }
+        // A power cut that takes the note takes whatever was written behind it, and where a spool ends when
+        // it is opened is noted. But in front of the note there may be records that the post did not hold.
+        if seq < self.head.seq {
+            self.sync();
         }
     }
 
@@ -366,8 +374,17 @@ impl Spool {
 
     /// Notes that the ledger has everything up to `seq` on disk; less than before, if it lost some.
     pub fn acknowledge(&mut self, seq: u64) {
+        if seq < self.acknowledged
+            && let Err(error) = self.index(self.start())
+        {
+            tracing::error!(%error, "the spool cannot be read");
+        }
         self.acknowledged = seq;
-        self.sent = self.sent.split_off(&(seq + 1));
+        // What lies wholly before goes before anything is coalesced. Where it ends within a segment, what
+        // follows may be; and a restored ledger may stand at an earlier end than this one.
+        let settled = self.segments.iter().rfind(|segment| segment.start.seq <= seq);
+        self.sent = self.sent.split_off(&settled.map_or(0, |segment| segment.start.seq));
+        self.sent.insert(seq);
     }
 
     /// Makes what was appended survive a power loss. What could not be written is tried again.

@@ -163,6 +163,35 @@ fn a_post_that_may_have_arrived_is_never_coalesced_with_what_follows() {
     }
 }
 
+/// What the ledger has ends within a segment: what follows is no part of the same summary. Also where
+/// the ledger turns out to stand at an earlier end, as after a restore.
+#[test]
+fn what_is_acknowledged_is_never_coalesced_with_what_follows() {
+    for stands in [30, 50] {
+        let mut spool = Spool::in_memory(64 << 10).expect("opens");
+        let mut ledger = Ledger::new(Policy::default());
+        fill(&mut spool, 0..=29);
+        spool.note_sent(30);
+        if stands == 30 {
+            deliver(&mut spool, Position::default(), &mut ledger);
+        }
+        spool.acknowledge(30);
+        fill(&mut spool, 30..=49);
+        spool.note_sent(50);
+        if stands == 50 {
+            deliver(&mut spool, Position::default(), &mut ledger);
+        }
+        spool.acknowledge(50);
+        fill(&mut spool, 50..=4000);
+        assert_eq!(spool.dropped(), 0);
+        deliver(&mut spool, Position::default(), &mut ledger);
+        let state = ledger.state(&Owner::host("n").expect("a good name")).expect("booked");
+        let account = &state.accounts[0];
+        let expected = (twice_joules(0..4000) * 1_000_000_000_000, 4000 * S);
+        assert_eq!((account.lifetime.measured().0, account.covered_ns), expected, "stands at {stands}");
+    }
+}
+
 #[test]
 fn ends_of_posts_are_known_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -173,7 +202,7 @@ fn ends_of_posts_are_known_after_a_restart() {
     fill(&mut spool, 100..=120);
     drop(spool);
     let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
-    assert_eq!(spool.sent, BTreeSet::from([40]));
+    assert_eq!(spool.sent, BTreeSet::from([40, 121]), "a later post may have ended where the spool does");
     let mut ledger = Ledger::new(Policy::default());
     let batch = spool.read(Position::default(), Room { bytes: 1 << 20, samples: 1 << 18, until: 40 }).expect("reads");
     assert_eq!(batch.end.seq, 40);
