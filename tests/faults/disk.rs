@@ -1,7 +1,6 @@
 //! Disks that are full or cannot be written: the aggregator's, an agent's, the exports'. Small file systems
 //! are mounted in a mount namespace of the test's own, where that is allowed.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -168,11 +167,7 @@ fn the_disk_of_an_agents_spool_is_full_read_only_and_well_again() {
     progress(&world, seen);
 
     // What no spool holds any more was seen on its way.
-    let (mut truth, mut contexts) = (Truth::default(), BTreeMap::new());
-    world.nodes[0].program.terminate();
-    proxy.bodies().iter().for_each(|body| truth.add_post(body, &mut contexts));
-    world.start_agents();
-    settle(&mut world, truth);
+    settle(&mut world, Truth::seen_by(&proxy));
     scraper.finish();
 }
 

@@ -150,23 +150,17 @@ const STEP_NS: u64 = 25_000_000;
 fn what_a_small_ring_lost_is_told_as_uncovered() {
     let mut world = World::new(1);
     (world.nodes[0].gpus, world.nodes[0].ring_mib) = (16, 1);
-    let begin = agents::clock::boot_ns().saturating_sub(PAST_NS);
-    if begin < 60_000_000_000 {
-        eprintln!("SKIPPED: this machine was started less than six minutes ago: it has no past to make up");
-        return;
-    }
+    let Some(begin) = past() else { return };
     // A beginning that the ledger gets, and exports.
-    append_past(&world, begin, begin + 2_000_000_000);
+    let truth = append_past(&world, begin, begin + 2_000_000_000, true);
     world.start();
     let scraper = Scraper::start(&world.url());
     world.start_couriers();
     progress(&world, 0);
     world.stop_agents();
-    let mut truth = Truth::default();
-    truth.add_spool("node-0", &world.spool(0));
     assert!(world.aggregator.terminate().success());
     // What it acknowledged later is in no export, and more than the ring holds.
-    append_past(&world, begin + 2_000_000_000, agents::clock::boot_ns());
+    let _ = append_past(&world, begin + 2_000_000_000, agents::clock::boot_ns(), true);
     fs::remove_dir_all(world.home.data().join("ledger")).expect("a database");
     world.start();
     world.start_agents();
@@ -179,9 +173,39 @@ fn what_a_small_ring_lost_is_told_as_uncovered() {
     assert!(world.nodes[0].program.logged().contains("as a new stream"));
 }
 
+#[test]
+fn an_outage_longer_than_the_ring_keeps_every_joule() {
+    let mut world = World::new(1);
+    (world.nodes[0].gpus, world.nodes[0].ring_mib) = (16, 1);
+    let Some(begin) = past() else { return };
+    // Nobody was there to take it: more than the ring holds, so that it was coalesced.
+    let mut truth = append_past(&world, begin, agents::clock::boot_ns(), false);
+    truth.coalesced = true;
+    world.start();
+    let scraper = Scraper::start(&world.url());
+    world.start_agents();
+    progress(&world, 0);
+    world.aggregator.kill();
+    world.start();
+    let truth = settle(&mut world, truth);
+    scraper.finish();
+    assert!(truth.sums().values().all(|sum| sum.uncovered == 0 && sum.readings > 10_000));
+    let said = world.nodes[0].program.logged();
+    assert!(!said.contains("dropped"), "{said}");
+}
+
+/// When the made-up past of a machine begins, by its boot clock.
+fn past() -> Option<u64> {
+    let begin = agents::clock::boot_ns().checked_sub(PAST_NS);
+    if begin.is_none() {
+        eprintln!("SKIPPED: this machine was started less than five minutes ago: it has no past to make up");
+    }
+    begin
+}
+
 /// Appends what the machine would have read between two instants of the boot clock to its agent's spool,
-/// as acknowledged.
-fn append_past(world: &World, from: u64, to: u64) {
+/// as acknowledged or not, and gives it.
+fn append_past(world: &World, from: u64, to: u64, acknowledged: bool) -> Truth {
     let owner = Owner::host("node-0").expect("a good name");
     let folder = world.home.path("agent-0").join(format!("spool-{:016x}", owner.stable_hash()));
     let fingerprint = agents::identity::fingerprint(Path::new("/sys"), Path::new("/etc"));
@@ -190,12 +214,17 @@ fn append_past(world: &World, from: u64, to: u64) {
     let boot = agents::identity::boot_id(Path::new("/proc"));
     let (wall_offset_ns, devices) = (agents::clock::wall_offset_ns(), host.devices(50_000_000));
     let context = Arc::new(Context { clock: Clock::Boot(boot), wall_offset_ns, devices });
-    let id = wire::context_id(&context);
+    let (id, mut truth) = (wire::context_id(&context), Truth::default());
     for at in (from..to).step_by(STEP_NS as usize) {
         let mut samples = Vec::new();
         host.samples(Utc(wall_offset_ns.saturating_add_unsigned(at)), 50_000_000, &mut samples);
-        spool.append(&context, &Record { context: id, at, samples, ..Record::default() });
-        spool.acknowledge(spool.head().seq);
+        let record = Record { context: id, at, samples, ..Record::default() };
+        spool.append(&context, &record);
+        truth.add("node-0", &context, &record);
+        if acknowledged {
+            spool.acknowledge(spool.head().seq);
+        }
     }
     spool.sync();
+    truth
 }

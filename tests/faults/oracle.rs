@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::fleet::World;
 use crate::harness::{now_ms, rows, slots_around, wait_for};
+use crate::proxy::Proxy;
 use crate::scraper;
 
 /// Host, scope and device.
@@ -34,6 +35,8 @@ struct Reading {
 pub(crate) struct Truth {
     accounts: BTreeMap<Account, BTreeMap<u64, Reading>>,
     boot: Option<Id>,
+    /// Whether readings were coalesced in a spool after they were added here.
+    pub(crate) coalesced: bool,
 }
 
 /// What an account's readings add up to.
@@ -85,22 +88,27 @@ impl Truth {
         }
     }
 
-    /// Adds the records that an agent's post carries. `contexts` remembers what posts declared.
-    pub(crate) fn add_post(&mut self, body: &[u8], contexts: &mut BTreeMap<u64, Context>) {
-        let post = wire::decode_post(body).expect("what an agent posts");
-        for append in post.appends {
-            let declared = append.hello.into_iter().flat_map(|hello| hello.contexts);
-            contexts.extend(declared.map(|context| (wire::context_id(&context), context)));
-            for record in &append.records {
-                self.add(&append.owner.name, &contexts[&record.context], record);
+    /// What agents sent through a proxy so far. What they send later is in their spools.
+    pub(crate) fn seen_by(proxy: &Proxy) -> Self {
+        let (mut truth, mut contexts) = (Self::default(), BTreeMap::new());
+        for body in proxy.bodies() {
+            let post = wire::decode_post(&body).expect("what an agent posts");
+            for append in post.appends {
+                let declared = append.hello.into_iter().flat_map(|hello| hello.contexts);
+                contexts.extend(declared.map(|context| (wire::context_id(&context), context)));
+                for record in &append.records {
+                    truth.add(&append.owner.name, &contexts[&record.context], record);
+                }
             }
         }
+        truth
     }
 
-    fn add(&mut self, host: &str, context: &Context, record: &Record) {
+    /// Adds a record. What a spool coalesced says nothing that its readings did not say before.
+    pub(crate) fn add(&mut self, host: &str, context: &Context, record: &Record) {
         let Clock::Boot(boot) = context.clock else { panic!("an agent reads by its boot clock") };
         assert_eq!(*self.boot.get_or_insert(boot), boot, "one machine, one boot");
-        assert!(record.summary.is_none(), "a spool that had room for everything");
+        assert!(record.summary.is_none() || self.coalesced, "a spool that had room for everything");
         for sample in &record.samples {
             let device = &context.devices[usize::from(sample.device)];
             let account = (host.to_owned(), device.key.scope.word().to_owned(), device.key.device.to_string());
