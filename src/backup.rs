@@ -60,7 +60,11 @@ fn server_of(data: &Path) -> Result<String, Failure> {
 async fn from_server(to: &Path, server: &str) -> Result<BackupFile, Failure> {
     let mut file = BackupFile::create(to)?;
     let bar = progress();
-    console::backup(server, &mut file, to, |bytes| bar.set_position(bytes)).await?;
+    tokio::select! {
+        done = console::backup(server, &mut file, to, |bytes| bar.set_position(bytes)) => done?,
+        // What was written goes with the file.
+        _ = tokio::signal::ctrl_c() => return Err(Failure { code: 1, told: "interrupted: there is no backup".into() }),
+    }
     bar.finish_and_clear();
     Ok(file)
 }

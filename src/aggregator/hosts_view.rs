@@ -28,6 +28,9 @@ const PERIOD_UNKNOWN_NS: u64 = 60 * SECOND_NS as u64;
 /// The flag of a host that is out of service and is still being read.
 pub const REPORTS_THOUGH_RETIRED: &str = "reports-though-retired";
 
+/// The flag of a host under whose name another machine reports itself, and is refused.
+pub const MACHINE_REFUSED: &str = "machine-refused";
+
 /// How a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -298,6 +301,18 @@ pub fn host_view(owner: &Owner, view: Option<&OwnerView>, inventory: &Inventory,
         flags: state.map(|state| host_flags(state, inventory)).unwrap_or_default(),
         machine: state.and_then(|state| state.fingerprint).map(|machine| hex(&machine)),
         refused_machine: None,
+    }
+}
+
+impl HostView {
+    /// The view with the machine that is refused under the host's name, if one is.
+    #[must_use]
+    pub fn with_refused(mut self, machine: Option<RefusedMachine>) -> Self {
+        if machine.is_some() {
+            self.flags.push(MACHINE_REFUSED);
+        }
+        self.refused_machine = machine;
+        self
     }
 }
 

@@ -171,6 +171,8 @@ pub fn open_stopped(data: &Path) -> Result<Stopped, StoreError> {
     if !ledger.exists() {
         return absent(data, "there is no ledger in this directory: name the data directory with --data-dir");
     }
+    // As at a start: who does not own it would leave files that its owner cannot open.
+    directory::prepare(data)?;
     let lock = DirectoryLock::take(data)?;
     directory::refuse_links(data)?;
     let (store, acknowledged) = SledStore::open(&ledger)?;

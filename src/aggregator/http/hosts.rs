@@ -63,8 +63,8 @@ pub(super) async fn list_kind(
         let select = select.transpose().map_err(|error| cost_problem(&error))?;
         let wanted = |(owner, view): (&Owner, Option<&OwnerView>)| {
             let selected = select.as_ref().is_none_or(|select| is_selected(select, owner, view, &inventory, now));
-            let mut shown = selected.then(|| host_view(owner, view, &inventory, now))?;
-            shown.refused_machine = app.refused.of(owner);
+            let shown = selected.then(|| host_view(owner, view, &inventory, now))?;
+            let shown = shown.with_refused(app.refused.of(owner));
             (state.is_empty() || shown.state.word() == state).then_some(shown)
         };
         let paged = page.of(owners(&snapshot, &inventory, kind), wanted);
@@ -95,8 +95,7 @@ pub(super) fn one_kind(app: &App, id: &str, kind: OwnerKind) -> Result<HttpRespo
     let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
     let owner = resolve(&snapshot, &inventory, kind, id)?;
     let view = snapshot.owner(&owner).map(|view| &**view);
-    let mut shown: HostView = host_view(&owner, view, &inventory, now);
-    shown.refused_machine = app.refused.of(&owner);
+    let shown: HostView = host_view(&owner, view, &inventory, now).with_refused(app.refused.of(&owner));
     let devices: Vec<_> = view.into_iter().flat_map(|view| device_views(&view.state, now)).collect();
     Ok(answer(&json!({ "as_of": rfc3339(snapshot.as_of), kind.word(): shown, "devices": devices })))
 }

@@ -88,6 +88,7 @@ fn a_name_goes_to_the_machine_that_was_refused_and_the_one_before_is_refused() {
     let refused = shown(&server, "n");
     assert_eq!(refused["machine"], "01".repeat(16));
     assert_eq!(refused["refused_machine"]["machine"], "02".repeat(16));
+    assert_eq!(refused["flags"], serde_json::json!(["machine-refused"]));
     let listed = server.get("/api/v1/hosts").json();
     assert_eq!(listed["hosts"][0]["refused_machine"]["machine"], "02".repeat(16));
 
