@@ -37,7 +37,7 @@ pub enum Rejection {
         behind_ns: u64,
     },
     /// The ledger is full.
-    #[error("the ledger holds as many accounts as it may ({0}); raise ledger.max_accounts or retire hosts")]
+    #[error("the ledger holds as many accounts as it may ({0}): raise ledger.max_accounts")]
     AccountCap(usize),
 }
 
