@@ -49,7 +49,7 @@ fn an_aggregator_of_ten_thousand_devices_stays_as_it_is() {
     let start_ms = slot_ago_ms(24 * 20);
     let (mut fleet, mut looks) = (Fleet::new(start_ms), Vec::new());
     for commit in 1..=commits {
-        fleet.post(&server.url);
+        assert!(fleet.post(&server.url), "it answers");
         if commit % (commits / 12).max(1) == 0 {
             let look = look(&home, &server.url, commit);
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -15,6 +15,7 @@ mod agent;
 mod aggregator;
 mod coalescing;
 mod cut;
+mod fleets;
 mod image;
 mod senders;
 mod spool;
@@ -23,6 +24,9 @@ mod victim;
 #[expect(dead_code, unused_imports, reason = "shared with the stories of tests/e2e, which use all of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
+
+#[path = "../bounds/fleet.rs"]
+mod fleet;
 
 /// A number from the environment.
 fn number(name: &str) -> Option<u64> {

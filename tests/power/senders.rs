@@ -109,6 +109,20 @@ impl Sender {
     }
 }
 
+/// The energy of each group of a rollup by one key, in µJ; nothing if nobody answers.
+pub(crate) fn energies(client: &Client, url: &str, query: &str) -> Option<BTreeMap<String, i128>> {
+    let answer = client.get(format!("{url}/api/v1/rollup?{query}")).send().ok()?;
+    let status = answer.status();
+    let document: Value = answer.json().ok()?;
+    assert_eq!(status, 200, "{document}");
+    let row = |row: &Value| {
+        let group = row["by"].as_object().and_then(|by| by.values().next()).unwrap_or_else(|| panic!("{row}"));
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{row}")).to_owned();
+        (text(group), text(&row["energy_uj"]).parse().expect("a whole number"))
+    };
+    Some(document["rows"].as_array().unwrap_or_else(|| panic!("{document}")).iter().map(row).collect())
+}
+
 /// What a ledger holds of all senders after a cut.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held {
@@ -139,25 +153,13 @@ impl Senders {
         self.all.iter().map(|sender| sender.acknowledged).sum()
     }
 
-    /// The energy of each host in a window, in µJ; nothing if nobody answers.
-    fn rows(&self, url: &str, window: &str) -> Option<BTreeMap<String, i128>> {
-        let answer = self.client.get(format!("{url}/api/v1/rollup?window={window}&by=host")).send().ok()?;
-        let status = answer.status();
-        let document: Value = answer.json().ok()?;
-        assert_eq!(status, 200, "{document}");
-        let row = |row: &Value| {
-            let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{row}")).to_owned();
-            (text(&row["by"]["host"]), text(&row["energy_uj"]).parse().expect("a whole number"))
-        };
-        Some(document["rows"].as_array().unwrap_or_else(|| panic!("{document}")).iter().map(row).collect())
-    }
-
     /// Compares the ledger with what was acknowledged: each host's energy is that after some number of
     /// its posts, never more than were sent. Nothing if nobody answers.
     pub(crate) fn check(&mut self, url: &str) -> Option<Held> {
         let last = self.all.iter().map(|sender| sender.sent).max().unwrap_or_default();
         let end_ms = self.start_ms + i64::try_from(last).expect("a number of posts") * STEP_MS;
-        let found = self.rows(url, &slots_around(self.start_ms, end_ms))?;
+        let query = format!("window={}&by=host", slots_around(self.start_ms, end_ms));
+        let found = energies(&self.client, url, &query)?;
         let mut held = Held::default();
         for sender in &mut self.all {
             let energy = found.get(&sender.name).copied().unwrap_or_default();
