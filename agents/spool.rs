@@ -35,7 +35,7 @@ pub use batch::{Batch, Room, Unreadable};
 use disk::Memory;
 pub use disk::{Disk, Medium};
 use folder::Folder;
-use segment::{Frames, Kind, put_frame};
+use segment::{Frames, Kind, put_frame, replaces};
 use state::State;
 
 /// Why a spool cannot be used.
@@ -211,8 +211,16 @@ impl Spool {
         if let Some(state) = state.filter(|_| !cloned) {
             (spool.stream, start) = (state.stream, state.start);
         }
-        for number in numbers {
-            spool.segments.push_back(Segment::empty(number, start, disk.segment(number, false)?));
+        let mut replaced_from = u64::MAX;
+        for number in numbers.into_iter().rev() {
+            if number >= replaced_from {
+                disk.remove(number)?;
+                continue;
+            }
+            let medium = disk.segment(number, false)?;
+            let replaces = replaces(&*medium).map_err(|error| SpoolError::Io(format!("{disk:?}").into(), error))?;
+            replaced_from = replaces.unwrap_or(replaced_from);
+            spool.segments.push_front(Segment::empty(number, start, medium));
         }
         spool.disk = Some(disk);
         spool.index(start).map_err(|error| spool.failed(error))?;
@@ -295,7 +303,8 @@ impl Spool {
     }
 
     /// Notes, before it is sent, that a post ends at `seq`: a ledger may apply it although no answer comes
-    /// back, and what it has applied must not be coalesced with what it has not.
+    /// back, and what it has applied must not be coalesced with what it has not. The note, and all records
+    /// before it, survive a power loss: a ledger never knows more of the stream than the spool.
     pub fn note_sent(&mut self, seq: u64) {
         if seq <= self.acknowledged || seq > self.head.seq || !self.sent.insert(seq) {
             return;
@@ -308,11 +317,7 @@ impl Spool {
             tail.bytes += frame.len() as u64;
             self.unsynced = true;
         }
-        // A power cut that takes the note takes whatever was written behind it, and where a spool ends when
-        // it is opened is noted. But in front of the note there may be records that the post did not hold.
-        if seq < self.head.seq {
-            self.sync();
-        }
+        self.save();
     }
 
     /// The newest record of each source, with its context.
@@ -390,6 +395,10 @@ impl Spool {
     /// Makes what was appended survive a power loss. What could not be written is tried again.
     pub fn sync(&mut self) {
         self.mend();
+        self.save();
+    }
+
+    fn save(&mut self) {
         if !std::mem::take(&mut self.unsynced) {
             return;
         }
@@ -430,7 +439,8 @@ impl Spool {
                         let back = bytes.try_into().map_or(0, u64::from_le_bytes);
                         self.sent.insert(at.seq.saturating_sub(back));
                     }
-                    _ => {
+                    Kind::State | Kind::Replaces => {}
+                    Kind::Context => {
                         let Ok(context) = wire::decode_context(bytes) else { continue };
                         let id = wire::context_id(&context);
                         segment.contexts.insert(id);

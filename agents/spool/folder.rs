@@ -85,7 +85,8 @@ impl Disk for Folder {
 
     fn remove(&self, number: u64) -> Result<(), SpoolError> {
         let path = self.name(number);
-        fs::remove_file(&path).map_err(|error| SpoolError::Io(path, error))
+        fs::remove_file(&path).map_err(|error| SpoolError::Io(path, error))?;
+        self.sync()
     }
 
     fn state(&self) -> Result<Option<Vec<u8>>, SpoolError> {

@@ -139,11 +139,18 @@ impl Spool {
         if let Err(error) = self.write_state_from(Position::default()) {
             self.degrade(&error);
         }
-        let number = self.segments[place].number;
+        let (first, number) = (self.segments[place].number, self.segments[place + count - 1].number);
+        let mut whole = Vec::with_capacity(bytes.len() + 17);
+        if self.disk.is_some() {
+            // A crash, or a power loss after which deleted names are there again, leaves old segments beside
+            // it. Coalesced once more they would lie across what is covered, and lose their energy.
+            put_frame(Kind::Replaces, &first.to_le_bytes(), &mut whole);
+        }
+        whole.extend_from_slice(bytes);
         let mut medium: Box<dyn Medium> = Box::new(Memory::default());
-        medium.append(bytes, 0).map_err(|error| self.failed(error))?;
+        medium.append(&whole, 0).map_err(|error| self.failed(error))?;
         let old: Vec<Segment> = self.segments.drain(place..place + count).collect();
-        let on_disk = self.disk.as_ref().map(|disk| disk.replace(number, bytes));
+        let on_disk = self.disk.as_ref().map(|disk| disk.replace(number, &whole));
         match on_disk {
             Some(Ok(replaced)) => {
                 medium = replaced;

@@ -347,3 +347,35 @@ fn a_folder_that_cannot_be_opened_at_the_start_is_moved_into_later() {
     let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
     assert_exact(&booked(&mut spool), 70);
 }
+
+/// The segments in a folder.
+fn segments(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let segments = entries.filter(|path| path.extension().is_some_and(|end| end == "segment"));
+    segments.map(|path| (path.clone(), fs::read(path).expect("a segment"))).collect()
+}
+
+#[test]
+fn segments_left_beside_what_they_were_coalesced_to_are_not_booked_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    let (last, mut brought_back) = (8 * 3600, 0);
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    let mut after = BTreeMap::new();
+    for second in (0..=last).step_by(20) {
+        fill(&mut spool, second..=last.min(second + 19));
+        let before = std::mem::replace(&mut after, segments(&path));
+        let gone: Vec<_> = before.iter().filter(|(path, _)| !after.contains_key(*path)).collect();
+        if gone.is_empty() {
+            continue;
+        }
+        // The power went before the disk had forgotten their names.
+        drop(spool);
+        gone.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("a segment"));
+        brought_back += gone.len();
+        spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    }
+    assert!(brought_back > 20, "only {brought_back}: the test shows nothing");
+    assert_eq!(spool.dropped(), 0);
+    assert_exact(&booked(&mut spool), last);
+}

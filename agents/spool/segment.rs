@@ -28,6 +28,9 @@ pub(crate) enum Kind {
     State = 3,
     /// How many records before this place a post ended that was sent (8 bytes, little-endian).
     Sent = 4,
+    /// The first of the segments that this one stands for (8 bytes, little-endian): from there up to its
+    /// own number. At the beginning only.
+    Replaces = 5,
 }
 
 /// Appends one frame to a buffer.
@@ -79,6 +82,7 @@ impl<'a> Frames<'a> {
             2 => Kind::Record,
             3 => Kind::State,
             4 => Kind::Sent,
+            5 => Kind::Replaces,
             _ => return Ok(None),
         };
         self.at += (HEAD + length) as u64;
@@ -101,4 +105,12 @@ impl<'a> Frames<'a> {
         let from = (self.at - self.held_from) as usize;
         Ok(Some(&self.held[from..from + length]))
     }
+}
+
+/// The first segment that this one stands for, if it was written in the place of others.
+pub(crate) fn replaces(medium: &dyn Medium) -> io::Result<Option<u64>> {
+    Ok(match Frames::new(medium, 0, medium.len()?).next()? {
+        Some((Kind::Replaces, bytes)) => bytes.try_into().ok().map(u64::from_le_bytes),
+        _ => None,
+    })
 }
