@@ -225,8 +225,6 @@ impl Spool {
         spool.disk = Some(disk);
         spool.index(start).map_err(|error| spool.failed(error))?;
         spool.write_state()?;
-        // The last post may have ended here: the note of it is lost first in a power cut.
-        spool.note_sent(spool.head.seq);
         Ok(spool)
     }
 

@@ -202,7 +202,7 @@ fn ends_of_posts_are_known_after_a_restart() {
     fill(&mut spool, 100..=120);
     drop(spool);
     let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
-    assert_eq!(spool.sent, BTreeSet::from([40, 121]), "a later post may have ended where the spool does");
+    assert_eq!(spool.sent, BTreeSet::from([40]));
     let mut ledger = Ledger::new(Policy::default());
     let batch = spool.read(Position::default(), Room { bytes: 1 << 20, samples: 1 << 18, until: 40 }).expect("reads");
     assert_eq!(batch.end.seq, 40);
