@@ -1,7 +1,7 @@
 //! The aggregator: posts of agents in, one durable ledger, figures out.
 //!
-//! - **In**: [`http`] decodes on the HTTP workers, [`door`] counts bytes, [`ledger_actor`] applies,
-//!   [`store_actor`] commits on its own thread, and only then the post is answered.
+//! - **In**: [`http`] decodes on the HTTP workers, [`door`] counts bytes, [`ledger_actor`] applies as
+//!   [`booking`] decides, [`store_actor`] commits on its own thread, and only then the post is answered.
 //! - **Out**: queries read [`published`] snapshots and ranges of the store; they never enter the ledger
 //!   actor's mailbox.
 //! - **Around**: [`settings`], [`server`] (start and stop), [`shutdown`], [`health`].
@@ -9,10 +9,12 @@
 pub mod acts;
 pub mod app;
 pub mod billed;
+pub mod booking;
 pub mod door;
 pub mod health;
 pub mod http;
 pub mod ledger_actor;
+pub mod persist;
 pub mod published;
 pub mod recent;
 pub mod refused;

@@ -10,8 +10,8 @@ use actix_web::dev::ServerHandle;
 use actix_web::{HttpServer, web};
 use cost::RateCard;
 use energy::Ledger;
-use meter::{PARTS, SECOND_NS, Utc};
-use store::{How, Opened, Store, records};
+use meter::{SECOND_NS, Utc};
+use store::{How, Opened, Store};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -25,6 +25,7 @@ use crate::http;
 use crate::inventory::read::inventory_file;
 use crate::inventory::{Inventory, Retirements};
 use crate::ledger_actor::{Drain, LedgerActor, Links};
+use crate::persist::{self, LoadError};
 use crate::published::{Published, Snapshot};
 use crate::query::rfc3339;
 use crate::recent::RecentPower;
@@ -199,23 +200,12 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
 /// Every row of the store, into the ledger and the first snapshot.
 fn load(store: &dyn Store, settings: &Settings, now: Utc) -> Result<(Ledger, Snapshot), AggregatorError> {
     let start = Instant::now();
-    let mut ledger = Ledger::new(settings.policy());
-    let mut snapshot = Snapshot::empty(store.identity().generation, now);
-    let mut broken = None;
-    let (mut owners, mut accounts) = (0_usize, 0_usize);
-    store.scan(0..PARTS, &mut |row| match records::decode_row(&row.owner, &row.bytes) {
-        Ok(state) => {
-            owners += 1;
-            accounts += state.keys.len();
-            snapshot.put(Arc::new(state.clone()), row.version);
-            ledger.insert(state, row.version);
-        }
-        Err(why) => broken = Some(AggregatorError::Row { owner: row.owner.to_string(), why }),
+    let (ledger, snapshot) = persist::open(store, settings.policy(), now).map_err(|error| match error {
+        LoadError::Store(error) => AggregatorError::Store(error),
+        LoadError::Row(owner, why) => AggregatorError::Row { owner: owner.to_string(), why },
     })?;
-    // A row that cannot be read is not an owner without energy.
-    if let Some(broken) = broken {
-        return Err(broken);
-    }
+    let owners = snapshot.owners().count();
+    let accounts = snapshot.owners().map(|view| view.state.keys.len()).sum::<usize>();
     tracing::info!("{owners} owners with {accounts} accounts loaded in {:.1} s", start.elapsed().as_secs_f64());
     Ok((ledger, snapshot))
 }

@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
-use energy::{Dirty, OwnerState};
+use energy::Dirty;
 use meter::Owner;
-use store::records::{self, RecordError};
-use store::{Outcome, OwnerCommit, Row, Store, StoreError};
+use store::{Store, StoreError};
 
 use crate::app::Stats;
+use crate::booking::Rows;
+use crate::persist::{self, CommitError, LoadError};
 use crate::shutdown::{self, DeathWatch};
-
-/// Where a recovered store proves that it can be written.
-const PROBE: &str = "recovered";
 
 /// Writes an export of the store; returns what is told of it.
 pub type Exporter = Box<dyn Fn(&dyn Store) -> Result<(), StoreError> + Send>;
@@ -34,31 +32,9 @@ pub struct Committed {
     pub result: Result<(), CommitError>,
 }
 
-/// Why a commit is not on disk.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Another aggregator wrote these owners meanwhile.
-    #[error("another aggregator wrote {0} of its owners")]
-    Lost(usize),
-}
-
-/// Why rows could not be loaded again.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A row is not what was written.
-    #[error("the row of {0}: {1}")]
-    Row(Owner, RecordError),
-}
-
 /// Loads rows again, after a commit failed; proves that the store can be written, too.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<Option<(OwnerState, u64)>>, ReloadError>")]
+#[rtype(result = "Result<Rows, LoadError>")]
 pub struct Reload(pub Arc<Vec<Owner>>);
 
 /// Exports the store now.
@@ -95,7 +71,7 @@ impl Handler<PersistCommit> for StoreActor {
 
     fn handle(&mut self, PersistCommit(dirty): PersistCommit, _: &mut Context<Self>) -> Self::Result {
         let start = Instant::now();
-        let result = self.commit(&dirty);
+        let result = persist::commit(&*self.store, &dirty);
         match &result {
             Ok(()) => {
                 Stats::bump(&self.stats.commits);
@@ -110,17 +86,10 @@ impl Handler<PersistCommit> for StoreActor {
 }
 
 impl Handler<Reload> for StoreActor {
-    type Result = Result<Vec<Option<(OwnerState, u64)>>, ReloadError>;
+    type Result = Result<Rows, LoadError>;
 
     fn handle(&mut self, Reload(owners): Reload, _: &mut Context<Self>) -> Self::Result {
-        // Written first: a disk that is still full must not look recovered.
-        self.store.put_document(PROBE, &self.store.commit_number().to_le_bytes())?;
-        let rows = self.store.load(&owners)?;
-        let state = |row: Row| match records::decode_row(&row.owner, &row.bytes) {
-            Ok(state) => Ok((state, row.version)),
-            Err(why) => Err(ReloadError::Row(row.owner, why)),
-        };
-        rows.into_iter().map(|row| row.map(state).transpose()).collect()
+        persist::reload(&*self.store, &owners)
     }
 }
 
@@ -133,12 +102,6 @@ impl Handler<Export> for StoreActor {
 }
 
 impl StoreActor {
-    fn commit(&self, dirty: &[Dirty]) -> Result<(), CommitError> {
-        let commits = dirty.iter().map(encode).collect();
-        let lost = self.store.commit(commits)?.iter().filter(|outcome| matches!(outcome, Outcome::Lost(_))).count();
-        if lost > 0 { Err(CommitError::Lost(lost)) } else { Ok(()) }
-    }
-
     /// The database was taken away: saves what was acknowledged, as far as it can still be read, and
     /// ends the process. What is published rests on nothing any more.
     fn give_up(&mut self, error: &StoreError) {
@@ -163,16 +126,5 @@ impl StoreActor {
                 Stats::bump(&self.stats.export_failures);
             }
         }
-    }
-}
-
-/// One owner's change as the store takes it.
-fn encode(dirty: &Dirty) -> OwnerCommit {
-    OwnerCommit {
-        owner: dirty.owner.clone(),
-        expect: dirty.expect,
-        next: dirty.next,
-        row: records::encode_row(&dirty.state),
-        history: dirty.settled.iter().map(|block| (block.hour, records::encode_hour(block))).collect(),
     }
 }

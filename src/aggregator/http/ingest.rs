@@ -10,6 +10,7 @@ use energy::{AppendOutcome, NumberedPost, PostOutcome, Rejection, Tally};
 use meter::reading::{LABELS_MAX, label_key_is_valid, label_value_is_valid};
 use meter::{Labels, Record, Sample};
 use serde_json::json;
+use store::Identity;
 use wire::{Answer, AppendAnswer, Post, WireError};
 
 use super::ingest_json;
@@ -72,9 +73,8 @@ async fn native(app: &App, mut body: Body) -> Result<HttpResponse, Problem> {
         return Err(turned_away(app, Unavailable::Closed));
     };
     app.refused.note(&outcomes, (app.now)());
-    let answers = outcomes.into_iter().map(answer).collect();
-    let answer = Answer { ledger: app.identity.ledger, generation: app.identity.generation, answers };
-    let bytes = wire::encode_answer(&answer).map_err(|error| Problem::internal("encode an answer", &error))?;
+    let bytes = wire::encode_answer(&reply(outcomes, app.identity))
+        .map_err(|error| Problem::internal("encode an answer", &error))?;
     Stats::bump(&app.stats.posts);
     Ok(HttpResponse::Ok().content_type(wire::CONTENT_TYPE).body(bytes))
 }
@@ -124,6 +124,13 @@ pub(crate) fn label_fault(labels: &Labels) -> Option<String> {
         "the label {shown:?} cannot be used: a key is a letter followed by letters, digits, _ - . / \
          (at most 64 bytes), a value has at most 256 bytes and no control characters"
     ))
+}
+
+/// The answer to a post, once what it rests on is on disk.
+#[must_use]
+pub fn reply(outcomes: Vec<AppendOutcome>, identity: Identity) -> Answer {
+    let answers = outcomes.into_iter().map(answer).collect();
+    Answer { ledger: identity.ledger, generation: identity.generation, answers }
 }
 
 /// The ledger's outcome in the words of the wire.
