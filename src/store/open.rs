@@ -94,7 +94,7 @@ fn open_existing(ledger: &Path, exports: &Path, now_ms: u64) -> Result<(SledStor
         Verdict::Sound => Ok((store, How::Existing)),
         Verdict::Behind(why) => Err(StoreError::Damaged { path: ledger.into(), why }),
         Verdict::SteppedBack(why) => {
-            store.begin_generation(now_ms.max(store.identity().generation + 1))?;
+            store.begin_generation(store.identity().restored(now_ms).generation)?;
             Ok((store, How::Restored { from: Some(ledger.into()), quarantined: None, why: vec![why] }))
         }
     }
@@ -244,9 +244,7 @@ fn restore_newest(
 /// Makes a database of an image; returns its generation.
 fn make_from(data: &Path, export: &Path, now_ms: u64) -> Result<u64, StoreError> {
     let image = ImageFile::open(export)?;
-    // A clock that was set back must not repeat a generation: counters may step back between two.
-    let generation = now_ms.max(image.identity.generation + 1);
-    let (identity, commit) = (Identity { generation, ..image.identity }, image.commit);
+    let (identity, commit) = (image.identity.restored(now_ms), image.commit);
     make(data, |making| {
         let mut loader = Loader::new(making, identity)?;
         image.read(|item| loader.add(&item))?;

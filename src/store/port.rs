@@ -87,6 +87,16 @@ pub struct Identity {
     pub generation: u64,
 }
 
+impl Identity {
+    /// That of a store restored at `now_ms` (Unix time in milliseconds): another generation, because its
+    /// counters may have stepped back.
+    #[must_use]
+    pub fn restored(self, now_ms: u64) -> Self {
+        // A clock that was set back must not repeat a generation.
+        Self { generation: now_ms.max(self.generation + 1), ..self }
+    }
+}
+
 /// What an acknowledgement means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durability {
