@@ -164,11 +164,12 @@ impl World {
             let mut rng = Rng::new(ids ^ lane as u64);
             let fingerprint = place.fingerprint.unwrap_or_default();
             let opened = Spool::open_on(Box::new(place.disk.clone()), fingerprint, spool_bytes);
-            let spool = match opened {
-                Ok(spool) => spool,
-                Err(_) => Spool::in_memory(spool_bytes).expect("memory"),
+            let Ok(spool) = opened else {
+                // A full disk: this agent does not start, and tries again.
+                self.after(10 * S, Event::StartAgent(number));
+                return;
             };
-            let spool = spool.with_ids(Box::new(move || Ok(rng.id())));
+            let spool = spool.with_ids(Box::new(move || Ok(rng.id()))).expect("ids");
             lanes.push(Lane::live(place.owner.clone(), place.fingerprint, Labels::new(), spool));
         }
         machine.agent = Some(Agent { outbox: Outbox::new(lanes), request: 0, awaits: false, interval });

@@ -228,7 +228,7 @@ impl World {
     /// A request on its way: it may be lost, arrive late, or arrive once more.
     pub(crate) fn send(&mut self, from: From, body: Vec<u8>) {
         if self.rng.percent(self.plan.repeats) {
-            let late = self.rng.between(S / 100, if self.plan.calm { 20 * S } else { 4 * self.plan.delay_max });
+            let late = self.rng.between(S / 100, if self.plan.calm { self.plan.delay_max } else { 4 * self.plan.delay_max });
             self.after(late, Event::Arrive(from, body.clone()));
         }
         if self.rng.percent(self.plan.loss) {
