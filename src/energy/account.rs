@@ -37,7 +37,9 @@ impl Account {
             (self.first, self.frontier) = (edge, edge);
             return Applied::Booked;
         }
-        if edge.at > self.frontier.at {
+        if is_known(&edge, &self.frontier, &self.first) {
+            self.fence(edge, desk)
+        } else if edge.at > self.frontier.at {
             self.advance(edge, desk)
         } else if edge.at == self.frontier.at {
             self.step(edge, desk)
@@ -115,9 +117,8 @@ impl Account {
         let holes = self.rare().map_or(&[][..], |rare| &rare.holes);
         // The first hole that ends after the reading is the only one that may hold it.
         let index = holes.partition_point(|hole| hole.end.at <= edge.at);
-        let Some(hole) = holes.get(index).copied().filter(|hole| hole.start.at < edge.at) else {
-            return self.fence(edge, desk);
-        };
+        let hole = holes.get(index).copied().filter(|hole| hole.start.at < edge.at && hole.holds(&edge));
+        let Some(hole) = hole else { return self.fence(edge, desk) };
         let (before, after) =
             (join(&hole.start, &edge, desk.rules), closing(&edge, &hole.end, elapsed_ns(&hole.start, &edge), desk));
         if before == Joint::Jump || after == Joint::Jump {
@@ -263,6 +264,25 @@ impl Account {
         }
         rare.check.counter += counted;
         rare.check.power += integrated;
+    }
+}
+
+/// Whether a reading lies beyond the covered time by its date, but within it by the clock it was read by.
+/// Dates are slewed while a boot goes on, and what is sent again is dated by the slewed one; its own
+/// clock tells.
+pub(crate) fn is_known(edge: &Edge, frontier: &Edge, first: &Edge) -> bool {
+    let same_boot = |known: &Edge| known.boot == edge.boot && edge.boot != 0;
+    (edge.at > frontier.at && same_boot(frontier) && edge.mono <= frontier.mono)
+        || (edge.at < first.at && same_boot(first) && edge.mono >= first.mono)
+}
+
+impl Hole {
+    /// Whether a reading that is dated within the hole lies there by its own clock, too.
+    pub(crate) fn holds(&self, edge: &Edge) -> bool {
+        let same_boot = |known: &Edge| known.boot == edge.boot && edge.boot != 0;
+        let is_before = same_boot(&self.start) && edge.mono <= self.start.mono;
+        let is_behind = same_boot(&self.end) && edge.mono >= self.end.mono;
+        !is_before && !is_behind
     }
 }
 

@@ -7,7 +7,7 @@
 
 use meter::{ByQuality, Quality, Refusal};
 
-use crate::account::{Applied, Desk, closing};
+use crate::account::{Applied, Desk, closing, is_known};
 use crate::integrator::{Joint, elapsed_ns, join};
 use crate::profile::Profile;
 use crate::slots::post;
@@ -36,7 +36,14 @@ impl Account {
             return self.apply(piece.from, desk);
         }
         self.show(piece.to.at, piece.to.power);
-        if self.is_unread() || piece.from.at >= self.frontier.at {
+        if self.is_unread() {
+            return self.append_span(piece, desk);
+        }
+        // By its own clock it lies elsewhere than by its date: its ends tell what of it is new.
+        if is_known(&piece.from, &self.frontier, &self.first) || is_known(&piece.to, &self.frontier, &self.first) {
+            return self.apply_ends(piece, desk);
+        }
+        if piece.from.at >= self.frontier.at {
             return self.append_span(piece, desk);
         }
         if piece.to.at <= self.first.at {
@@ -45,7 +52,12 @@ impl Account {
         let holes = self.rare().map_or(&[][..], |rare| &rare.holes);
         let index = holes.partition_point(|hole| hole.end.at <= piece.from.at);
         match holes.get(index).copied() {
-            Some(hole) if hole.start.at <= piece.from.at && piece.to.at <= hole.end.at => {
+            Some(hole)
+                if hole.start.at <= piece.from.at
+                    && piece.to.at <= hole.end.at
+                    && (hole.start.at >= piece.from.at || hole.holds(&piece.from))
+                    && (piece.to.at >= hole.end.at || hole.holds(&piece.to)) =>
+            {
                 self.fill_span(index, hole, piece, desk)
             }
             touched

@@ -9,5 +9,6 @@ mod delivery;
 mod identity;
 mod machine;
 mod properties;
+mod sent_again;
 mod spans;
 mod support;
