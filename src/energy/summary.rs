@@ -30,7 +30,8 @@ impl OwnerState {
                 continue;
             };
             self.readings += span.readings;
-            let piece = piece(span, device, rules, desk);
+            let Some(span) = self.below_ceiling(span, device, rules, tally) else { continue };
+            let piece = piece(&span, device, rules, desk);
             let applied = piece.and_then(|piece| {
                 self.with_account(piece.to, device, rules, desk, |account, desk| account.apply_span(&piece, desk))
             });
@@ -42,6 +43,18 @@ impl OwnerState {
                 }
             }
         }
+    }
+
+    /// What is left of a span without powers that no such device can draw. Only readings that stand by
+    /// themselves have them: an agent coalesces no other.
+    fn below_ceiling(&mut self, span: &Span, device: &KnownDevice, rules: &Rules, tally: &mut Tally) -> Option<Span> {
+        let is_above = |reading: &Reading| reading.power.is_some_and(|power| power > rules.ceiling);
+        if !is_above(&span.from) && !is_above(&span.to) {
+            return Some(*span);
+        }
+        self.refuse_many(device, Refusal::AboveCeiling, span.readings, tally);
+        let only = Reading { power: None, ..span.from };
+        (span.from == span.to && only.counter.is_some()).then_some(Span { from: only, to: only, ..*span })
     }
 
     /// Shows the present of a stream that still brings its past. Nothing is booked.

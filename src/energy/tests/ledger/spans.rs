@@ -160,6 +160,20 @@ fn more_than_the_device_can_draw_is_refused() {
     assert!(state.accounts.is_empty());
 }
 
+#[test]
+fn a_single_reading_above_the_ceiling_is_refused_as_it_would_be_uncoalesced() {
+    // A gigawatt from a GPU, once beside a good counter. The span is that one reading.
+    for (device, uj) in [(gpu("a", 1), None), (counter("a", 1, 7, None), Some(400_000_000))] {
+        let before: Vec<Point> = (0..=4).map(|s| (s, Some(100_000), uj.map(|_| s * 90_000_000))).collect();
+        let odd = (5, Some(1_000_000_000_000), uj);
+        let raw: Vec<Record> = before.iter().copied().chain([odd]).map(look).collect();
+        let spans = [coalesced(&before, &device), coalesced(&[odd], &device)];
+        let (one_by_one, spans) = (booked(&device, &raw), booked(&device, &spans));
+        assert_eq!((figures(&one_by_one), one_by_one.refused), (figures(&spans), spans.refused));
+        assert_eq!(one_by_one.accounts[0].lifetime.total(), joules(400));
+    }
+}
+
 /// Readings of power or of a counter (with power now and then): steps of a second, some gaps that join
 /// and some that do not, resets, glitches.
 fn history() -> impl Strategy<Value = Vec<Point>> {
