@@ -193,6 +193,24 @@ fn what_is_acknowledged_is_never_coalesced_with_what_follows() {
 }
 
 #[test]
+fn what_the_ledger_has_is_never_coalesced_with_what_it_has_not() {
+    // 130 of the records are acknowledged, in the middle of a segment, when the aggregator goes away.
+    let mut spool = Spool::in_memory(64 << 10).expect("opens");
+    let mut ledger = Ledger::new(Policy::default());
+    fill(&mut spool, 0..=129);
+    spool.note_sent(spool.head().seq);
+    deliver(&mut spool, Position::default(), &mut ledger);
+    spool.acknowledge(130);
+    fill(&mut spool, 130..=4000);
+    assert_eq!(spool.dropped(), 0);
+    deliver(&mut spool, Position::default(), &mut ledger);
+    let state = ledger.state(&Owner::host("n").expect("a good name")).expect("booked");
+    let account = &state.accounts[0];
+    let expected = (twice_joules(0..4000) * 1_000_000_000_000, 4000 * S);
+    assert_eq!((account.lifetime.measured().0, account.covered_ns), expected);
+}
+
+#[test]
 fn ends_of_posts_are_known_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("spool");
