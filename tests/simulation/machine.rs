@@ -86,7 +86,7 @@ impl World {
         let mut sources = Vec::new();
         for (lane, (owner, _)) in owners.iter().enumerate() {
             for source in 0..self.rng.between(1, 2) {
-                let period = self.rng.pick(&[S, S, 5 * S, 10 * S, 60 * S]);
+                let period = self.rng.pick(&[S, 2 * S, 5 * S, 10 * S, 10 * S, 60 * S]);
                 let devices =
                     (0..self.rng.between(1, 2)).map(|device| self.device(owner, &format!("{source}-{device}"), period));
                 let devices = devices.collect();
@@ -128,13 +128,13 @@ impl World {
 
     /// A machine begins to run: a new boot clock, new counters.
     pub(crate) fn boot(&mut self, number: u8) {
+        if self.machines[usize::from(number)].boot != Id::default() {
+            return;
+        }
         let uptime = self.rng.below(100 * S);
         let boot = self.rng.id();
         self.truth.clock(boot);
         let machine = &mut self.machines[usize::from(number)];
-        if machine.agent.is_some() {
-            return;
-        }
         // The clock began a little before the agent does.
         (machine.boot, machine.booted) = (boot, self.now - uptime.min(self.now));
         for source in &mut machine.sources {

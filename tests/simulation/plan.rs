@@ -58,7 +58,7 @@ impl Plan {
         let calm = rng.percent(40);
         let harsh = rng.percent(50);
         let mut plan = Self {
-            duration: rng.between(200, 2400) * S,
+            duration: rng.pick(&[150, 400, 400, 1200]) * S,
             calm,
             machines: rng.between(1, 2) as u8,
             clients: u8::from(rng.percent(25)),

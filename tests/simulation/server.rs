@@ -294,6 +294,7 @@ impl World {
         for owner in owners {
             self.note_row(&owner);
         }
+        self.truth.restored(&self.holdings);
         self.give_up_unreachable();
     }
 

@@ -170,6 +170,13 @@ impl Truth {
         }
     }
 
+    /// The store holds these again.
+    pub(crate) fn restored(&mut self, holdings: &Holdings) {
+        for (place, reading) in self.readings.iter_mut().enumerate() {
+            reading.must |= holdings.has(place);
+        }
+    }
+
     /// Notes that everything which the store holds of a stream was acknowledged.
     pub(crate) fn acknowledged(&mut self, stream: Id, position: Position) {
         let mut at = position;
@@ -218,11 +225,6 @@ impl Truth {
     /// Which readings these owners have.
     pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<bool> {
         self.readings.iter().map(|reading| self.accounts[reading.account].owner == *owner).collect()
-    }
-
-    /// All readings.
-    pub(crate) fn all(&self) -> Vec<bool> {
-        vec![true; self.readings.len()]
     }
 
     /// How many readings there are, and how many of them must be counted.

@@ -23,7 +23,7 @@ use crate::truth::{Holdings, Truth};
 /// UTC when a world begins, in nanoseconds.
 pub(crate) const BEGIN_UTC: i64 = 1_900_000_123_000_000_000;
 /// How long readings go on after the last fault: everyone gets to hear of it.
-const TAIL: u64 = 200 * S;
+const TAIL: u64 = 150 * S;
 /// How long the rest may take to be delivered.
 const DRAIN_MAX: u64 = 4 * 3600 * S;
 
@@ -74,8 +74,8 @@ pub(crate) struct World {
     pub(crate) holdings: Holdings,
     /// What a scraper saw last, by account.
     pub(crate) scraped: HashMap<usize, Seen>,
-    /// No fault happens any more.
-    is_calm: bool,
+    /// When the last machine is back that lost power.
+    all_back: u64,
     /// Nothing is read any more.
     pub(crate) is_quiet: bool,
     pub(crate) trace: Trace,
@@ -99,7 +99,7 @@ impl World {
             truth: Truth::default(),
             holdings: Holdings::default(),
             scraped: HashMap::new(),
-            is_calm: false,
+            all_back: 0,
             is_quiet: false,
             trace,
             found: None,
@@ -125,7 +125,7 @@ impl World {
             if self.found.is_some() || (self.is_quiet && self.is_done()) {
                 break;
             }
-            if at > self.plan.duration + TAIL + DRAIN_MAX {
+            if at > self.plan.duration + DRAIN_MAX {
                 self.violation("what waits is not delivered".into());
             }
         }
@@ -175,6 +175,7 @@ impl World {
             }
             Fault::PowerLoss(number, down) => {
                 self.lose_power(number);
+                self.all_back = self.all_back.max(self.now + down);
                 self.after(down, Event::Boot(number));
             }
             Fault::SpoolFull(number, time) => {
@@ -202,7 +203,6 @@ impl World {
     /// The faults are over: whatever is down comes back, and readings go on for a while.
     fn calm(&mut self) {
         self.say(|| "the faults are over".into());
-        self.is_calm = true;
         self.plan = Plan { loss: 0, repeats: 0, crashes: 0, failures: 0, ..self.plan.clone() };
         self.aggregator.store.fill(false);
         self.after(0, Event::StartAggregator);
@@ -211,7 +211,7 @@ impl World {
             // A machine that lost power stays away for its time: readings of two boots are far apart.
             self.after(0, Event::StartAgent(number));
         }
-        self.after(1000 * S + TAIL, Event::Quiet);
+        self.after(self.all_back.saturating_sub(self.now) + TAIL, Event::Quiet);
     }
 
     fn is_done(&self) -> bool {
@@ -228,7 +228,8 @@ impl World {
     /// A request on its way: it may be lost, arrive late, or arrive once more.
     pub(crate) fn send(&mut self, from: From, body: Vec<u8>) {
         if self.rng.percent(self.plan.repeats) {
-            let late = self.rng.between(S / 100, if self.plan.calm { self.plan.delay_max } else { 4 * self.plan.delay_max });
+            let late =
+                self.rng.between(S / 100, if self.plan.calm { self.plan.delay_max } else { 4 * self.plan.delay_max });
             self.after(late, Event::Arrive(from, body.clone()));
         }
         if self.rng.percent(self.plan.loss) {
