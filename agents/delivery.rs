@@ -7,7 +7,7 @@
 //! with the same stream), the retained records go to a **new stream**, and the ledger's coverage of
 //! time keeps them from being booked twice.
 
-use meter::{Digest, Position};
+use meter::{Digest, Mutant, Position, mutant};
 use wire::AppendAnswer;
 
 /// How far a stream is delivered.
@@ -112,11 +112,13 @@ impl Delivery {
         };
         let own = if position.seq == 0 { Some([0; 16]) } else { digest_at(position.seq) };
         match own {
-            Some(digest) if digest == position.digest => {}
+            Some(digest) if digest == position.digest || mutant(Mutant::IgnoreDigest) => {}
             Some(_) => return self.mint(Mismatch::Differs(position.seq)),
             None => return self.mint(Mismatch::Unknown(position.seq)),
         }
-        self.stands = Some(position);
+        if durable || !mutant(Mutant::ResumeFromAcknowledgement) || self.stands.is_none() {
+            self.stands = Some(position);
+        }
         self.hello &= !introduced;
         if durable {
             self.durable = position.seq;
@@ -124,7 +126,9 @@ impl Delivery {
             return Step::Durable(position);
         }
         // Where the ledger stands need not be on disk yet, so it can only lower the mark.
-        self.durable = self.durable.min(position.seq);
+        if !mutant(Mutant::KeepAcknowledgement) {
+            self.durable = self.durable.min(position.seq);
+        }
         Step::Resume(position)
     }
 

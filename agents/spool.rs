@@ -29,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use meter::{Context, Id, Position, Record};
+use meter::{Context, Id, Mutant, Position, Record, mutant};
 
 pub use batch::{Batch, Room, Unreadable};
 use disk::Memory;
@@ -410,7 +410,9 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`]; the old identity stays.
     pub fn mint(&mut self) -> Result<(), SpoolError> {
-        self.stream = self.ids.next()?;
+        if !mutant(Mutant::KeepStreamId) {
+            self.stream = self.ids.next()?;
+        }
         self.acknowledged = 0;
         if let Err(error) = self.index(Position::default()) {
             tracing::error!(%error, "the spool cannot be read");

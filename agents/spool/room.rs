@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meter::{Position, Record};
+use meter::{Mutant, Position, Record, mutant};
 
 use super::coalesce::Coalescer;
 use super::disk::{Medium, Memory};
@@ -25,7 +25,7 @@ impl Spool {
         let before = self.segments.len();
         while self.bytes() + needed > self.max_bytes {
             let end = self.segments.get(1).map_or(self.head, |second| second.start);
-            let is_acknowledged = end.seq <= self.acknowledged;
+            let is_acknowledged = end.seq <= self.acknowledged || mutant(Mutant::DropUnacknowledged);
             if !is_acknowledged && self.coalesce_some() {
                 continue;
             }
@@ -106,7 +106,7 @@ impl Spool {
                 let Ok(record) = wire::decode_record(bytes) else { return Ok(false) };
                 let Some(context) = self.contexts.get(&record.context) else { return Ok(false) };
                 rewriter.put(coalescer.push(record, context), self);
-                if self.sent.contains(&seq) {
+                if self.sent.contains(&seq) && !mutant(Mutant::CoalesceOverPosts) {
                     // A ledger may have got a post that ended here: no summary lies over that.
                     rewriter.put(coalescer.finish(), self);
                     put_frame(Kind::Sent, &0_u64.to_le_bytes(), &mut rewriter.bytes);

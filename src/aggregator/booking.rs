@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use energy::{Dirty, Ledger, OwnerState};
-use meter::{Owner, Utc};
+use meter::{Mutant, Owner, Utc, mutant};
 
 use crate::door::{Told, Unavailable, Work};
 use crate::published::Snapshot;
@@ -69,6 +69,12 @@ pub struct Publication {
     pub owner: Owner,
     /// The row and its version; nothing if the store has none.
     pub row: Option<(Arc<OwnerState>, u64)>,
+}
+
+impl Publication {
+    fn of(dirty: &Dirty) -> Self {
+        Self { owner: dirty.owner.clone(), row: Some((Arc::clone(&dirty.state), dirty.next)) }
+    }
 }
 
 impl<R> Default for Orders<R> {
@@ -133,13 +139,18 @@ impl<R> Booking<R> {
             return orders;
         }
         orders.commit = self.ledger.take_commit();
-        let waiters = std::mem::take(&mut self.waiting);
+        let mut waiters = std::mem::take(&mut self.waiting);
         if orders.commit.is_empty() {
             // Nothing is in flight and nothing changed: all that these answers rest on is on disk.
             orders.answers = answered(waiters);
             orders.settled = true;
         } else {
-            self.phase = Phase::Committing(now, waiters);
+            let rest = if mutant(Mutant::AnswerBeforeDisk) { Vec::new() } else { std::mem::take(&mut waiters) };
+            orders.answers = answered(waiters);
+            if mutant(Mutant::PublishVolatile) {
+                orders.publish = orders.commit.iter().map(Publication::of).collect();
+            }
+            self.phase = Phase::Committing(now, rest);
         }
         orders
     }
@@ -156,9 +167,8 @@ impl<R> Booking<R> {
         if !on_disk {
             return self.recover(dirty, waiters);
         }
-        let publish =
-            dirty.into_iter().map(|dirty| Publication { owner: dirty.owner, row: Some((dirty.state, dirty.next)) });
-        let mut orders = Orders { publish: publish.collect(), as_of: Some(made), ..Orders::default() };
+        let publish = dirty.iter().map(Publication::of).collect();
+        let mut orders = Orders { publish, as_of: Some(made), ..Orders::default() };
         orders.answers = answered(waiters);
         self.go_on(orders, now)
     }
@@ -168,7 +178,7 @@ impl<R> Booking<R> {
     fn recover(&mut self, dirty: Vec<Dirty>, waiters: Vec<Waiter<R>>) -> Orders<R> {
         let mut owners: HashSet<Owner> = dirty.into_iter().map(|dirty| dirty.owner).collect();
         owners.extend(self.ledger.take_commit().into_iter().map(|dirty| dirty.owner));
-        for owner in &owners {
+        for owner in owners.iter().filter(|_| !mutant(Mutant::KeepFailedCommit)) {
             self.ledger.forget(owner);
         }
         let owners = Arc::new(owners.into_iter().collect::<Vec<_>>());
@@ -192,7 +202,9 @@ impl<R> Booking<R> {
         let mut orders = Orders::default();
         for (owner, row) in owners.iter().zip(rows) {
             let row = row.map(|(state, version)| {
-                self.ledger.insert(state.clone(), version);
+                if !mutant(Mutant::KeepFailedCommit) {
+                    self.ledger.insert(state.clone(), version);
+                }
                 (Arc::new(state), version)
             });
             orders.publish.push(Publication { owner: owner.clone(), row });

@@ -14,7 +14,7 @@
 //! - **A clock that was set back** (a virtual machine restored from a snapshot) would date new readings
 //!   into covered time. Its append is rejected, and its agent goes on under a new clock.
 
-use meter::{Clock, Id, Utc};
+use meter::{Clock, Id, Mutant, Utc, mutant};
 
 use crate::{BootDate, Edge, Sent};
 
@@ -86,7 +86,7 @@ impl BootDate {
 /// applied, so each record is dated once.
 pub(crate) fn date(boots: &mut Vec<BootDate>, run: &Run<'_>) -> Dates {
     let live = run.sent.filter(|sent| sent.boot == run.boot);
-    let (anchor, slew) = match boots.iter().position(|known| known.boot == run.boot) {
+    let (anchor, slew) = match boots.iter().position(|known| known.boot == run.boot && !mutant(Mutant::DateAnew)) {
         Some(index) => {
             // The longest unused is forgotten first, never the one that is running.
             let known = boots.remove(index);

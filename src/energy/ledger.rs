@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meter::{Clock, Context, Id, Labels, Owner, OwnerKind, Position, Record, Utc};
+use meter::{Clock, Context, Id, Labels, Mutant, Owner, OwnerKind, Position, Record, Utc, mutant};
 
 use crate::batch::Batch;
 use crate::dating::set_back;
@@ -309,7 +309,7 @@ impl Seat {
         let state = &self.entry.state;
         let known = state.streams.iter().any(|stream| stream.id == append.stream);
         let position = state.position(append.stream);
-        if position != append.base {
+        if position != append.base && !mutant(Mutant::NoCompareAndAppend) {
             return AppendOutcome::Stands(position);
         }
         if (!known && append.hello.is_none()) || !state.knows_contexts_of(append) {
@@ -340,7 +340,10 @@ impl Seat {
         state.book(&batch, policy, &mut tally);
         state.show(&append.live, sent, now);
         state.limit_contexts(policy.contexts);
-        state.stream_mut(append.stream, now, policy.streams).position = append.end;
+        let stream = state.stream_mut(append.stream, now, policy.streams);
+        if !mutant(Mutant::ForgetPosition) {
+            stream.position = append.end;
+        }
         state.last_seen = now;
         AppendOutcome::Applied { at: append.end, tally }
     }
@@ -382,7 +385,7 @@ fn repeated(state: &OwnerState, post: &NumberedPost) -> PostOutcome {
     let answers =
         state.streams.iter().find(|stream| stream.id == post.stream).map_or(&[][..], |stream| &stream.answers);
     match answers.iter().find(|answer| answer.seq == post.seq) {
-        Some(answer) if answer.body == post.body => {
+        Some(answer) if answer.body == post.body && !mutant(Mutant::JsonRepetition) => {
             PostOutcome::Repeated { seq: post.seq, tally: answer.tally.clone() }
         }
         Some(_) => PostOutcome::BodyDiffers,

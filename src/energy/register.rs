@@ -3,7 +3,7 @@
 //! The same integrator as the ledger's, so that a coalesced run and its readings one by one give the
 //! same energy, to the last half picojoule.
 
-use meter::{ByQuality, Quality};
+use meter::{ByQuality, Mutant, Quality, mutant};
 
 use crate::Edge;
 use crate::integrator::{Joint, elapsed_ns, join};
@@ -45,6 +45,7 @@ impl Register {
         match join(&self.to, &next.from, rules) {
             Joint::Counter(energy) => self.energy[Quality::Counter] += energy,
             Joint::Power(energy) => self.energy[Quality::Integrated] += energy,
+            Joint::Hole { .. } if mutant(Mutant::CoalesceOverHoles) => {}
             Joint::Hole { .. } | Joint::Jump => return false,
         }
         self.energy += next.energy;

@@ -10,6 +10,7 @@
 pub mod hash;
 pub mod key;
 pub mod machine;
+pub mod mutant;
 pub mod quality;
 pub mod reading;
 pub mod refusal;
@@ -18,6 +19,7 @@ pub mod units;
 
 pub use key::{AccountKey, NameError, Owner, OwnerKind, PARTS, Scope};
 pub use machine::same_machine;
+pub use mutant::{Mutant, mutant};
 pub use quality::{ByQuality, Quality};
 pub use reading::{Clock, Context, DeviceDecl, Digest, Id, Labels, Position, Reading, Record, Sample, Span, Summary};
 pub use refusal::Refusal;

@@ -250,7 +250,7 @@ fn make_from(data: &Path, export: &Path, now_ms: u64) -> Result<u64, StoreError>
         image.read(|item| loader.add(&item))?;
         loader.finish(commit)
     })?;
-    Ok(generation)
+    Ok(identity.generation)
 }
 
 /// Makes a database beside its final place.

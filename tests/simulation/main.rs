@@ -9,6 +9,8 @@ mod checks;
 mod client;
 mod disk;
 mod machine;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod oracle;
 mod plan;
 mod rng;

@@ -105,6 +105,7 @@ impl World {
         let streams = match &work {
             Work::Appends(appends) => appends.iter().map(|append| append.stream).collect(),
             Work::Numbered(post) => vec![post.stream],
+            Work::Rebind(..) => Vec::new(),
         };
         let asked = Asked { from, streams };
         if let Err((asked, why)) = running.booking.apply(&work, asked, now) {
@@ -163,7 +164,7 @@ impl World {
                     (Some(ingest::reply(outcomes, self.aggregator.store.identity())), None)
                 }
                 Some(Told::Numbered(outcome)) => (None, Some(outcome)),
-                None => (None, None),
+                Some(Told::Rebound(_)) | None => (None, None),
             };
             self.give(&asked.from, answer, numbered);
         }
