@@ -65,9 +65,7 @@ impl Account {
     /// A reading beyond the frontier.
     fn advance(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
         let from = self.frontier;
-        if from.counter.is_some() && edge.counter.is_none() && elapsed_ns(&from, &edge) <= desk.rules.join_limit_ns {
-            // The counter books; power between its readings is shown. Only when it stays silent for
-            // longer than readings are joined does power take over.
+        if is_between_counts(&from, &edge, desk.rules) {
             return Applied::Booked;
         }
         match join(&from, &edge, desk.rules) {
@@ -122,6 +120,9 @@ impl Account {
         let index = holes.partition_point(|hole| hole.end.at <= edge.at);
         let hole = holes.get(index).copied().filter(|hole| hole.start.at < edge.at && hole.holds(&edge));
         let Some(hole) = hole else { return self.fence(edge, desk) };
+        if is_between_counts(&hole.start, &edge, desk.rules) {
+            return Applied::Booked;
+        }
         let (before, after) =
             (join(&hole.start, &edge, desk.rules), closing(&edge, &hole.end, elapsed_ns(&hole.start, &edge), desk));
         if before == Joint::Jump || after == Joint::Jump {
@@ -268,6 +269,12 @@ impl Account {
         rare.check.counter += counted;
         rare.check.power += integrated;
     }
+}
+
+/// Whether the counter books and this power is only shown: power takes over only when the counter stays
+/// silent for longer than readings are joined.
+pub(crate) fn is_between_counts(from: &Edge, edge: &Edge, rules: &Rules) -> bool {
+    from.counter.is_some() && edge.counter.is_none() && elapsed_ns(from, edge) <= rules.join_limit_ns
 }
 
 /// Whether a reading lies beyond the covered time by its date, but within it by the clock it was read by.

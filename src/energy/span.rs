@@ -7,7 +7,7 @@
 
 use meter::{ByQuality, Mutant, Quality, Refusal, mutant};
 
-use crate::account::{Applied, Desk, closing, is_known};
+use crate::account::{Applied, Desk, closing, is_between_counts, is_known};
 use crate::integrator::{Joint, elapsed_ns, join};
 use crate::profile::Profile;
 use crate::slots::post;
@@ -115,8 +115,14 @@ impl Account {
     /// A span within one hole: what it covers is booked, what is left on either side is joined or stays
     /// a hole.
     fn fill_span(&mut self, index: usize, hole: Hole, piece: &Piece, desk: &mut Desk<'_>) -> Applied {
+        // As for readings one by one: power next to a counter that may come back is not joined to it.
+        let shown = is_between_counts(&hole.start, &piece.from, desk.rules);
+        if shown && (is_between_counts(&hole.start, &piece.to, desk.rules) || piece.to.counter.is_some()) {
+            return self.apply_ends(piece, desk);
+        }
+        let before = if shown { Joint::Hole { broken: false } } else { join(&hole.start, &piece.from, desk.rules) };
         let sides = [
-            (hole.start, piece.from, join(&hole.start, &piece.from, desk.rules)),
+            (hole.start, piece.from, before),
             (piece.to, hole.end, closing(&piece.to, &hole.end, piece.step_ns(), desk)),
         ];
         let sides = sides.into_iter().filter(|(from, to, _)| from.at < to.at);

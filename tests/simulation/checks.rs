@@ -80,6 +80,8 @@ impl World {
             let figures = found.map(figures_of).unwrap_or_default();
             let name = format!("{} {:?}", account.owner, account.key);
             if !agree(&figures, &expected, self.plan.calm) {
+                let looks = self.truth.looks(place, true);
+                self.say(|| format!("{name} is {found:#?}\n{looks:?}").replace("Look {", "\n"));
                 self.violation(format!("{name}\n  has  {figures:?}\n  read {expected:?}"));
             }
         }

@@ -33,6 +33,8 @@ pub(crate) struct Machine {
     /// When its boot clock began.
     booted: u64,
     agent: Option<Agent>,
+    /// It lost power and does not come back before.
+    pub(crate) off_until: u64,
     /// Counts starts of the agent, so that what was meant for an earlier one goes nowhere.
     run: u32,
     /// Whether a spool of this run may hold records in memory only.
@@ -101,7 +103,16 @@ impl World {
             evictions: 0,
         });
         let lanes = lanes.collect();
-        let machine = Machine { lanes, sources, boot: Id::default(), booted: 0, agent: None, run: 0, degraded: false };
+        let machine = Machine {
+            lanes,
+            sources,
+            boot: Id::default(),
+            booted: 0,
+            agent: None,
+            off_until: 0,
+            run: 0,
+            degraded: false,
+        };
         self.machines.push(machine);
         let begin = self.rng.below(20 * S);
         self.after(begin, Event::Boot(number));
@@ -128,7 +139,8 @@ impl World {
 
     /// A machine begins to run: a new boot clock, new counters.
     pub(crate) fn boot(&mut self, number: u8) {
-        if self.machines[usize::from(number)].boot != Id::default() {
+        let machine = &self.machines[usize::from(number)];
+        if machine.boot != Id::default() || self.now < machine.off_until {
             return;
         }
         let uptime = self.rng.below(100 * S);

@@ -175,6 +175,8 @@ impl World {
             }
             Fault::PowerLoss(number, down) => {
                 self.lose_power(number);
+                let machine = &mut self.machines[usize::from(number)];
+                machine.off_until = machine.off_until.max(self.now + down);
                 self.all_back = self.all_back.max(self.now + down);
                 self.after(down, Event::Boot(number));
             }

@@ -52,6 +52,16 @@ fn booked(device: &DeviceDecl, records: &[Record]) -> OwnerState {
     state
 }
 
+/// The same by one stream, and then everything once more by another.
+fn booked_twice(device: &DeviceDecl, records: &[Record], again: &[Record]) -> OwnerState {
+    let mut ledger = Ledger::new(Policy::default());
+    let mut agent = Agent::new(1, "node-1", recorded(vec![device.clone()]));
+    records.chunks(3).for_each(|chunk| drop(agent.send(&mut ledger, chunk)));
+    let mut other = Agent::new(2, "node-1", recorded(vec![device.clone()]));
+    again.chunks(5).for_each(|chunk| drop(other.send(&mut ledger, chunk)));
+    agent.state(&ledger).clone()
+}
+
 fn figures(state: &OwnerState) -> (ByQuality, u64) {
     (state.accounts[0].lifetime, state.accounts[0].covered_ns)
 }
@@ -175,8 +185,9 @@ fn a_single_reading_above_the_ceiling_is_refused_as_it_would_be_uncoalesced() {
 }
 
 /// Readings of power or of a counter (with power now and then): steps of a second, some gaps that join
-/// and some that do not, resets, glitches.
-fn history() -> impl Strategy<Value = Vec<Point>> {
+/// and some that do not, resets, glitches; also counters that are missing now and then, if asked for (a
+/// glitch beside a missing counter is coalesced more kindly than it is booked one by one).
+fn history(counters_missing: bool) -> impl Strategy<Value = Vec<Point>> {
     let step = prop_oneof![12 => Just(1_u64), 2 => 2..9_u64, 1 => 30..100_u64, 1 => 2000..3000_u64];
     let values = (50_000..700_000_u64, prop::bool::weighted(0.9), 0..40_u32);
     (any::<bool>(), prop::collection::vec((step, values), 2..120)).prop_map(|(has_counter, steps)| {
@@ -187,6 +198,7 @@ fn history() -> impl Strategy<Value = Vec<Point>> {
             match odd {
                 0 => uj = 1000,
                 1 if has_counter => return (at, Some(mw), Some(uj + 10_000_000_000_000_000)),
+                2 | 3 if has_counter && counters_missing => return (at, Some(mw), None),
                 _ => {}
             }
             (at, (has_power || !has_counter).then_some(mw), has_counter.then_some(uj))
@@ -197,7 +209,21 @@ fn history() -> impl Strategy<Value = Vec<Point>> {
 
 proptest! {
     #[test]
-    fn any_part_may_be_coalesced(points in history(), cuts in prop::collection::vec(any::<(u8, bool)>(), 0..12)) {
+    fn what_is_sent_again_changes_nothing(points in history(true), cut in 0..100_usize) {
+        let device = DeviceDecl { epoch: 7, ..gpu("a", 1) };
+        let raw: Vec<Record> = points.iter().map(|point| look(*point)).collect();
+        let (before, behind) = points.split_at(cut.min(points.len()));
+        let coalesced = [before, behind].into_iter().filter(|part| !part.is_empty()).map(|part| coalesced(part, &device));
+        let again = [raw.clone(), coalesced.collect()];
+        for again in again {
+            let (once, twice) = (booked(&device, &raw), booked_twice(&device, &raw, &again));
+            prop_assert_eq!(figures(&once), figures(&twice));
+            prop_assert_eq!(slot_sums(&once), slot_sums(&twice));
+        }
+    }
+
+    #[test]
+    fn any_part_may_be_coalesced(points in history(false), cuts in prop::collection::vec(any::<(u8, bool)>(), 0..12)) {
         let device = DeviceDecl { epoch: 7, ..gpu("a", 1) };
         let raw: Vec<Record> = points.iter().map(|point| look(*point)).collect();
         let mut ends: Vec<(usize, bool)> =
