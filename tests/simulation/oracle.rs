@@ -98,6 +98,15 @@ fn piece(device: Device, from: &Look, to: &Look, elapsed: Option<u64>) -> Piece 
     }
 }
 
+/// More than this can not be estimated, in whatever order the readings came: a part of a hole keeps its
+/// share of the estimate that was made of the whole.
+pub(crate) fn estimate_bound(device: Device, looks: &[Look]) -> i128 {
+    let highest = looks.iter().filter_map(|look| look.mw).max().unwrap_or(0);
+    let holes = looks.windows(2).filter(|pair| pair[0].clock == pair[1].clock).map(|pair| pair[1].at - pair[0].at);
+    let estimated = holes.filter(|hole| (device.join_ns + 1..=ESTIMATE_NS).contains(hole));
+    estimated.map(|hole| 2 * i128::from(highest) * i128::from(hole)).sum()
+}
+
 /// More than this can not have been measured, whichever of these readings the ledger knows so far:
 /// what the counter moved, and where no counter speaks the largest power within reach.
 pub(crate) fn bound(device: Device, looks: &[Look]) -> i128 {

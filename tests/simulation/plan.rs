@@ -49,6 +49,9 @@ pub(crate) enum Fault {
     Rollback,
     /// The store is lost; an empty one takes its place.
     LoseStore,
+    /// A machine's agent starts again after so long, in an empty state directory; what the old one held
+    /// is brought by a second agent, later.
+    SwapState(u8, u64),
     /// A device's counter begins anew.
     Reset(u8),
 }
@@ -64,16 +67,20 @@ pub(crate) enum Theme {
     /// Spools far too small for the outages, but no restores: a summary may lie over the very place
     /// that an older ledger stands at, which then leaves that minute uncovered, as documented.
     Overflow,
+    /// A machine's agent goes on with an empty state directory while the aggregator is away; what the old
+    /// one still held is brought later, into time that was estimated meanwhile.
+    Late,
     /// Small spools that hold little more than what is on its way, and one restore.
     Ring,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        use Theme::{FullDisks, Overflow, Ring, Roomy};
+        use Theme::{FullDisks, Late, Overflow, Ring, Roomy};
         let mut rng = Rng::new(seed);
-        let theme = rng.pick(&[Roomy, Roomy, Roomy, FullDisks, Overflow, Overflow, Ring]);
-        let calm = rng.percent(40);
+        let theme = rng.pick(&[Roomy, Roomy, Roomy, FullDisks, Overflow, Overflow, Ring, Late]);
+        // What is brought late is dated by a boot that was slewed since: to a second, not to the nanosecond.
+        let calm = rng.percent(40) || theme == Late;
         let is_harsh = rng.percent(50);
         let mut plan = Self {
             theme,
@@ -87,10 +94,10 @@ impl Plan {
             crashes: if is_harsh && theme != Ring { rng.pick(&[0, 1, 4]) } else { 0 },
             failures: if theme == Ring { 0 } else { rng.pick(&[0, 0, 3, 15]) },
             spool: match theme {
-                Roomy => 1 << 20,
+                Roomy | Late => 1 << 20,
                 FullDisks => rng.pick(&[1 << 20, 64 << 10]),
-                Overflow => rng.between(12, 32) << 10,
-                Ring => rng.between(10, 20) << 10,
+                Overflow => rng.between(20, 40) << 10,
+                Ring => rng.between(20, 32) << 10,
             },
             faults: Vec::new(),
         };
@@ -107,6 +114,14 @@ impl Plan {
             let at = rng.between(plan.duration / 4, plan.duration);
             plan.faults.push((rng.below(at), Fault::Export));
             plan.faults.push((at, rng.pick(&[Fault::Rollback, Fault::Rollback, Fault::LoseStore])));
+            // The agents have heard of it, and then have to keep for long what it lost.
+            plan.faults.push((at + rng.between(15, 80) * S, Fault::Crash(rng.between(100, 400) * S)));
+        }
+        if theme == Late {
+            let at = rng.below(plan.duration);
+            let until = at + rng.between(50, 300) * S;
+            plan.faults.push((at, Fault::Crash(rng.between(50, 400) * S)));
+            plan.faults.push((until, Fault::SwapState(0, rng.between(190, 550) * S)));
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
@@ -118,6 +133,8 @@ impl Plan {
         let down = [rng.between(1, 7), rng.between(20, 800), rng.between(1000, 2000)];
         let down = rng.pick(&down) * S;
         match (self.theme, rng.below(12)) {
+            (Theme::Late, 0..=5) => Fault::Reset(machine),
+            (Theme::Late, _) => Fault::Crash(rng.between(1, 60) * S),
             (_, 0..=2) => Fault::Kill(machine, down),
             (_, 3) => Fault::Reset(machine),
             (Theme::Ring, _) => Fault::Crash(rng.between(1, 20) * S),

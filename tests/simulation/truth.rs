@@ -19,6 +19,8 @@ pub(crate) struct Account {
     pub(crate) owner: Owner,
     pub(crate) key: AccountKey,
     pub(crate) device: Device,
+    /// Readings of it came out of order.
+    pub(crate) is_late: bool,
     /// Its readings, in the order they were taken.
     readings: Vec<usize>,
 }
@@ -72,7 +74,13 @@ impl Truth {
     pub(crate) fn open(&mut self, owner: &Owner, key: &AccountKey, device: Device) -> usize {
         let place = self.accounts.len();
         self.places.insert((owner.clone(), key.clone()), place);
-        self.accounts.push(Account { owner: owner.clone(), key: key.clone(), device, readings: Vec::new() });
+        self.accounts.push(Account {
+            owner: owner.clone(),
+            key: key.clone(),
+            device,
+            is_late: false,
+            readings: Vec::new(),
+        });
         place
     }
 

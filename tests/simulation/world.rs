@@ -75,7 +75,7 @@ pub(crate) struct World {
     /// What a scraper saw last, by account.
     pub(crate) scraped: HashMap<usize, Seen>,
     /// When the last machine is back that lost power.
-    all_back: u64,
+    pub(crate) all_back: u64,
     /// Nothing is read any more.
     pub(crate) is_quiet: bool,
     pub(crate) trace: Trace,
@@ -193,6 +193,7 @@ impl World {
             Fault::Rollback => self.restore(false),
             Fault::LoseStore => self.restore(true),
             Fault::Reset(number) => self.reset_device(number),
+            Fault::SwapState(number, down) => self.swap_state(number, down),
         }
     }
 
@@ -208,16 +209,17 @@ impl World {
         self.plan = Plan { loss: 0, repeats: 0, crashes: 0, failures: 0, ..self.plan.clone() };
         self.aggregator.store.fill(false);
         self.after(0, Event::StartAggregator);
-        for number in 0..self.plan.machines {
+        for number in 0..self.machines.len() as u8 {
             self.fill_spools(number, false);
-            // A machine that lost power stays away for its time: readings of two boots are far apart.
-            self.after(0, Event::StartAgent(number));
+            // Who lost power or state stays away for their time: readings of before and after are far apart.
+            let wait = self.all_back.saturating_sub(self.now);
+            self.after(wait, Event::StartAgent(number));
         }
         self.after(self.all_back.saturating_sub(self.now) + TAIL, Event::Quiet);
     }
 
     fn is_done(&self) -> bool {
-        let machines = (0..self.plan.machines).all(|number| self.is_delivered(number));
+        let machines = (0..self.machines.len() as u8).all(|number| self.is_delivered(number));
         let clients = (0..self.plan.clients).all(|number| self.is_client_done(number));
         machines && clients && self.aggregator.is_settled()
     }

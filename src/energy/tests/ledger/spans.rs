@@ -190,7 +190,7 @@ fn a_single_reading_above_the_ceiling_is_refused_as_it_would_be_uncoalesced() {
 fn history(counters_missing: bool) -> impl Strategy<Value = Vec<Point>> {
     let step = prop_oneof![12 => Just(1_u64), 2 => 2..9_u64, 1 => 30..100_u64, 1 => 2000..3000_u64];
     let values = (50_000..700_000_u64, prop::bool::weighted(0.9), 0..40_u32);
-    (any::<bool>(), prop::collection::vec((step, values), 2..120)).prop_map(|(has_counter, steps)| {
+    (any::<bool>(), prop::collection::vec((step, values), 2..120)).prop_map(move |(has_counter, steps)| {
         let (mut at, mut uj) = (0, 5_000_000_000_u64);
         let point = |(step, (mw, has_power, odd)): (u64, (u64, bool, u32))| {
             at += step;
