@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod aggregator;
+#[expect(dead_code, reason = "tests/power uses the rest")]
 mod fleet;
 mod spool;
 
