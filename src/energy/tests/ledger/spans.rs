@@ -248,7 +248,7 @@ proptest! {
     /// coverage to decide, that it adds up is checked where it is booked.
     #[test]
     fn spans_and_readings_in_any_order_leave_a_sound_row(
-        points in history(),
+        points in history(true),
         parts in prop::collection::vec((any::<u8>(), 1_usize..40, any::<bool>(), any::<u16>()), 1..12),
     ) {
         let device = DeviceDecl { epoch: 7, ..gpu("a", 1) };
