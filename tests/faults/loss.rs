@@ -226,5 +226,7 @@ fn append_past(world: &World, from: u64, to: u64, acknowledged: bool) -> Truth {
         }
     }
     spool.sync();
+    let coalesced = spool.dropped() == 0 && spool.head().seq < (to - from) / STEP_NS;
+    assert!(acknowledged || coalesced, "{} records, {} dropped", spool.head().seq, spool.dropped());
     truth
 }
