@@ -90,7 +90,8 @@ impl Truth {
 
     /// What agents sent through a proxy so far. What they send later is in their spools.
     pub(crate) fn seen_by(proxy: &Proxy) -> Self {
-        let (mut truth, mut contexts) = (Self::default(), BTreeMap::new());
+        // A summary on its way tells of readings that were on it before.
+        let (mut truth, mut contexts) = (Self { coalesced: true, ..Self::default() }, BTreeMap::new());
         for body in proxy.bodies() {
             let post = wire::decode_post(&body).expect("what an agent posts");
             for append in post.appends {
