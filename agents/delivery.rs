@@ -137,9 +137,17 @@ impl Delivery {
         self.stands = None;
     }
 
-    /// What the ledger would need next was dropped: the rest becomes a new stream.
-    pub fn lost(&mut self, after: u64) -> Step {
-        self.mint(Mismatch::Unknown(after))
+    /// Whether the ledger has everything up to `head`, the last record there is, on disk.
+    #[must_use]
+    pub const fn is_delivered(&self, head: u64) -> bool {
+        self.stands.is_some() && self.durable >= head
+    }
+
+    /// If the ledger stands in front of `start`, behind which the records are held, what it would need
+    /// next was dropped: the rest becomes a new stream.
+    pub fn reach(&mut self, start: u64) -> Option<Step> {
+        let stands = self.stands.filter(|stands| stands.seq < start)?;
+        Some(self.mint(Mismatch::Unknown(stands.seq)))
     }
 
     fn mint(&mut self, why: Mismatch) -> Step {
@@ -238,6 +246,19 @@ mod tests {
         let _ = delivery.step(&durable(at(2)), true, own);
         assert!(!delivery.wants_hello());
         assert_eq!(delivery.stalled(), 0);
+    }
+
+    #[test]
+    fn what_was_dropped_before_it_was_delivered_begins_a_new_stream() {
+        let mut delivery = Delivery::fresh();
+        let _ = delivery.step(&durable(at(2)), true, own);
+        assert_eq!(delivery.reach(2), None, "the next record is still there");
+        assert!(delivery.is_delivered(2) && !delivery.is_delivered(3));
+        assert_eq!(delivery.reach(3), Some(Step::Mint(Mismatch::Unknown(2))));
+        assert_eq!((delivery.stands(), delivery.durable()), (Some(Position::default()), 0));
+        let mut asking = Delivery::resumed();
+        assert_eq!(asking.reach(3), None, "first the ledger is asked");
+        assert!(!asking.is_delivered(0));
     }
 
     #[test]

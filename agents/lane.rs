@@ -129,7 +129,7 @@ impl Lane {
     /// Whether the ledger has everything on disk.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
-        self.delivery.stands().is_some() && self.delivery.durable() >= self.spool.head().seq
+        self.delivery.is_delivered(self.spool.head().seq)
     }
 
     /// Why the ledger last refused the stream as a whole, if it did.
@@ -177,8 +177,7 @@ impl Lane {
         if now_ns < self.not_before_ns || self.is_delivered() {
             return None;
         }
-        if let Some(stands) = self.delivery.stands().filter(|stands| stands.seq < self.spool.start().seq) {
-            let step = self.delivery.lost(stands.seq);
+        if let Some(step) = self.delivery.reach(self.spool.start().seq) {
             self.follow(step, now_ns);
         }
         let until = self.unanswered.unwrap_or(u64::MAX);

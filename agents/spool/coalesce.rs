@@ -11,7 +11,7 @@ use energy::{Count, Edge, Policy, Register, Rules};
 use meter::{Context, Microjoules, Milliwatts, Quality, Reading, Record, Refusal, Sample, Span, Summary, Utc};
 
 /// Collects records until they fill a summary.
-pub(crate) struct Coalescer {
+pub struct Coalescer {
     policy: Policy,
     span_max_ns: u64,
     groups: Vec<Group>,
@@ -39,13 +39,14 @@ struct Device {
 }
 
 impl Coalescer {
-    /// Summaries of at most `span_max_ns` each.
-    pub(crate) fn new(span_max_ns: u64) -> Self {
-        Self { policy: Policy::default(), span_max_ns, groups: Vec::new() }
+    /// Summaries of at most `span_max_ns` each, with readings joined as `policy` has it.
+    #[must_use]
+    pub const fn new(policy: Policy, span_max_ns: u64) -> Self {
+        Self { policy, span_max_ns, groups: Vec::new() }
     }
 
     /// Takes the next record; gives what is finished.
-    pub(crate) fn push(&mut self, record: Record, context: &Arc<Context>) -> Vec<Record> {
+    pub fn push(&mut self, record: Record, context: &Arc<Context>) -> Vec<Record> {
         let from = first_instant(&record);
         let finished = if self.fits(&record, from, context) { Vec::new() } else { self.finish() };
         let place = self.groups.iter().position(|group| group.id == record.context).unwrap_or_else(|| {
@@ -57,7 +58,7 @@ impl Coalescer {
     }
 
     /// Gives everything that was collected.
-    pub(crate) fn finish(&mut self) -> Vec<Record> {
+    pub fn finish(&mut self) -> Vec<Record> {
         self.groups.drain(..).map(Group::finish).collect()
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use energy::Policy;
 use meter::{Mutant, Position, Record, mutant};
 
 use super::coalesce::Coalescer;
@@ -93,7 +94,7 @@ impl Spool {
     /// what it has of the old ones its coverage keeps from being booked twice.
     fn coalesce(&mut self, place: usize, count: usize, span_max_ns: u64, level: u8) -> Result<bool, SpoolError> {
         let mut rewriter = Rewriter::default();
-        let mut coalescer = Coalescer::new(span_max_ns);
+        let mut coalescer = Coalescer::new(Policy::default(), span_max_ns);
         let (mut taken, mut old_bytes) = (0, 0);
         for segment in self.segments.iter().skip(place).take(count) {
             let mut seq = segment.start.seq;
