@@ -135,14 +135,24 @@ impl Account {
                 Joint::Counter(energy) | Joint::Power(energy) => {
                     self.replace(&hole, (&from, &to), quality, energy, desk);
                 }
-                // What stays open keeps its share of the estimate, so that it can still be reversed.
-                Joint::Hole { .. } | Joint::Jump => rest.push(Hole { start: from, end: to, estimate: hole.estimate }),
+                Joint::Hole { broken } => rest.push(self.remains(&hole, from, to, broken, desk)),
+                Joint::Jump => {}
             }
         }
         let rare = self.rare_mut();
         rare.holes.splice(index..=index, rest);
         self.limit_holes(desk.policy.holes);
         Applied::Booked
+    }
+
+    /// A part of a hole that stays open. It keeps its share of the estimate, so that it can still be
+    /// reversed; unless the counter turns out to have restarted in it, when no estimate is justified.
+    pub(crate) fn remains(&mut self, hole: &Hole, start: Edge, end: Edge, broken: bool, desk: &mut Desk<'_>) -> Hole {
+        if !broken {
+            return Hole { start, end, estimate: hole.estimate };
+        }
+        self.reverse(hole, start.at, end.at, desk);
+        Hole { start, end, estimate: None }
     }
 
     /// Counts the energy of readings in covered time, and books nothing.

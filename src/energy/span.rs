@@ -136,7 +136,8 @@ impl Account {
             match joint {
                 Joint::Counter(energy) => self.replace(&hole, (&from, &to), Quality::Counter, energy, desk),
                 Joint::Power(energy) => self.replace(&hole, (&from, &to), Quality::Integrated, energy, desk),
-                Joint::Hole { .. } | Joint::Jump => rest.push(Hole { start: from, end: to, estimate: hole.estimate }),
+                Joint::Hole { broken } => rest.push(self.remains(&hole, from, to, broken, desk)),
+                Joint::Jump => {}
             }
         }
         self.rare_mut().holes.splice(index..=index, rest);

@@ -131,7 +131,7 @@ fn agree(found: &Figures, expected: &Figures, calm: bool, estimate_bound: Option
     let near = |found: i128, expected: i128| (found - expected).abs() <= if calm { 0 } else { expected / 1000 };
     found.counter == expected.counter
         && found.integrated == expected.integrated
-        && estimate_bound
-            .map_or(near(found.estimated, expected.estimated), |bound| (0..=bound).contains(&found.estimated))
+        && (near(found.estimated, expected.estimated)
+            || estimate_bound.is_some_and(|bound| (0..=bound).contains(&found.estimated)))
         && near(found.covered_ns, expected.covered_ns)
 }

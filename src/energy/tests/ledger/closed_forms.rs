@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use energy::{Flag, Ledger, Policy};
-use meter::{Energy, Quality, Refusal, Sample};
+use meter::{Energy, Microjoules, Quality, Refusal, Sample};
 
 #[test]
 fn constant_power_is_power_times_time() {
@@ -99,6 +99,27 @@ fn a_late_fill_reverses_exactly_the_estimate_it_replaces() {
     for open in &state.open {
         assert_eq!(open.cells[0].energy[Quality::Estimated], Energy::ZERO, "also slot by slot");
     }
+}
+
+#[test]
+fn a_late_reading_that_tells_of_a_restart_takes_the_estimate_before_it_back() {
+    let mut ledger = Ledger::new(Policy::default());
+    let mut live = Agent::new(1, "node-1", recorded(vec![counter("a", 1, 1, None)]));
+    let with_counter = |second: u64, uj| {
+        let mut record = power(T0 + second * S, 0, 100_000);
+        record.samples[0].counter = Some(Microjoules(uj));
+        record
+    };
+    // A counter and power, then 200 s later power alone: 100 W are estimated.
+    live.send(&mut ledger, &[with_counter(0, 5_000_000), power(T0 + 200 * S, 0, 100_000)]);
+    assert_eq!(live.state(&ledger).accounts[0].lifetime[Quality::Estimated], joules(20_000));
+    // Half way another epoch had begun: the device may have been off before.
+    let mut late = Agent::new(2, "node-1", recorded(vec![counter("a", 1, 2, None)]));
+    late.send(&mut ledger, &[with_counter(100, 7_000_000)]);
+    let account = &live.state(&ledger).accounts[0];
+    assert_eq!((account.lifetime[Quality::Estimated], account.lifetime.measured()), (joules(10_000), Energy::ZERO));
+    assert_eq!(account.rare().expect("holes").reversed, joules(10_000));
+    assert_eq!(slot_sums(live.state(&ledger)).0, joules(10_000));
 }
 
 #[test]
