@@ -74,16 +74,19 @@ impl Spool {
     fn coalesce_some(&mut self) -> bool {
         for (level, span_max_ns) in SPANS_NS.into_iter().enumerate() {
             let level = level as u8;
-            let Some(place) = self.segments.iter().position(|segment| segment.level == level) else { continue };
-            let run = self.segments.iter().skip(place).take_while(|segment| segment.level == level);
-            let count = run.count().min(GROUP);
-            match self.coalesce(place, count, span_max_ns, level + 1) {
-                Ok(true) => return true,
-                // Nothing gained: the next time it is tried with longer summaries.
-                Ok(false) => self.segments.iter_mut().skip(place).take(count).for_each(|s| s.level = level + 1),
-                Err(error) => {
-                    tracing::error!(%error, "spool segments cannot be coalesced");
-                    return false;
+            // Also what lies behind segments that gain nothing: they are long summaries already, as all may be
+            // after a restart, which forgets the levels.
+            while let Some(place) = self.segments.iter().position(|segment| segment.level == level) {
+                let run = self.segments.iter().skip(place).take_while(|segment| segment.level == level);
+                let count = run.count().min(GROUP);
+                match self.coalesce(place, count, span_max_ns, level + 1) {
+                    Ok(true) => return true,
+                    // Nothing gained: the next time it is tried with longer summaries.
+                    Ok(false) => self.segments.iter_mut().skip(place).take(count).for_each(|s| s.level = level + 1),
+                    Err(error) => {
+                        tracing::error!(%error, "spool segments cannot be coalesced");
+                        return false;
+                    }
                 }
             }
         }

@@ -397,3 +397,18 @@ fn segments_left_beside_what_they_were_coalesced_to_are_not_booked_again() {
     assert_eq!(spool.dropped(), 0);
     assert_exact(&booked(&mut spool), last);
 }
+
+#[test]
+fn a_restart_of_a_coalesced_spool_drops_nothing_while_something_can_be_coalesced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spool");
+    let last = 24 * 3600;
+    let mut spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+    for second in (0..=last).step_by(600) {
+        fill(&mut spool, second..=last.min(second + 599));
+        drop(spool);
+        spool = Spool::open(&path, MACHINE, 64 << 10).expect("opens");
+        assert_eq!(spool.start(), Position::default(), "after {second} s");
+    }
+    assert_exact(&booked(&mut spool), last);
+}
