@@ -20,6 +20,7 @@ use crate::acts::Acts;
 use crate::app::{App, Stats, wall_clock};
 use crate::billed::BilledCounters;
 use crate::door::LedgerDoor;
+use crate::exports::{Exporter, Exports};
 use crate::health::Health;
 use crate::http;
 use crate::inventory::read::inventory_file;
@@ -33,7 +34,7 @@ use crate::refused::RefusedMachines;
 use crate::settings::Settings;
 use crate::shutdown::{self, DeathWatch};
 use crate::skews::Skews;
-use crate::store_actor::{Export, Exporter, StoreActor};
+use crate::store_actor::{Export, StoreActor};
 use crate::summary::Summaries;
 use crate::watched::Watched;
 use crate::whereabouts;
@@ -252,11 +253,12 @@ struct Shared {
 fn spawn(ledger: Ledger, parts: Parts, shared: &Shared) -> Actors {
     let arbiters = vec![Arbiter::new(), Arbiter::new()];
     let watch = |actor| DeathWatch { actor, health: Arc::clone(&shared.health), on_death: parts.on_death };
+    let exports =
+        parts.exporter.map(|exporter| Exports::new(Arc::clone(&parts.store), exporter, Arc::clone(&shared.stats)));
     let store = StoreActor {
-        exported: Some(parts.store.commit_number()).filter(|number| *number == 0),
         store: parts.store,
         stats: Arc::clone(&shared.stats),
-        exporter: parts.exporter,
+        exports: exports.map(Arc::new),
         export_every: Duration::from_secs(parts.settings.store.export_every_s),
         watch: watch("store"),
     };

@@ -1,4 +1,4 @@
-//! The store's own thread: commits, reloads and exports, one after the other.
+//! The store's own thread: commits and reloads, one after the other; exports are written beside it.
 //!
 //! Blocking is right here: nobody else runs on this arbiter, and the ledger actor has at most one
 //! commit in flight.
@@ -13,11 +13,9 @@ use store::{Store, StoreError};
 
 use crate::app::Stats;
 use crate::booking::Rows;
+use crate::exports::Exports;
 use crate::persist::{self, CommitError, LoadError};
 use crate::shutdown::{self, DeathWatch};
-
-/// Writes an export of the store; returns what is told of it.
-pub type Exporter = Box<dyn Fn(&dyn Store) -> Result<(), StoreError> + Send>;
 
 /// Persists one commit. The changes come back, to be published.
 #[derive(Message)]
@@ -37,7 +35,7 @@ pub struct Committed {
 #[rtype(result = "Result<Rows, LoadError>")]
 pub struct Reload(pub Arc<Vec<Owner>>);
 
-/// Exports the store now.
+/// Exports the store now: for the end, when no commit waits any more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Export;
@@ -48,12 +46,10 @@ pub struct StoreActor {
     pub store: Arc<dyn Store>,
     /// Process counters.
     pub stats: Arc<Stats>,
-    /// How exports are written; nothing for stores that need none.
-    pub exporter: Option<Exporter>,
-    /// How often.
+    /// Its exports; nothing for stores that need none.
+    pub exports: Option<Arc<Exports>>,
+    /// How often one is written.
     pub export_every: Duration,
-    /// The commit that the last export holds.
-    pub exported: Option<u64>,
     /// Ends the process if this actor dies.
     pub watch: DeathWatch,
 }
@@ -62,7 +58,11 @@ impl Actor for StoreActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(self.export_every, |actor, _| actor.export());
+        ctx.run_interval(self.export_every, |actor, _| {
+            if let Some(exports) = &actor.exports {
+                exports.begin();
+            }
+        });
     }
 }
 
@@ -97,34 +97,20 @@ impl Handler<Export> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, _: Export, _: &mut Context<Self>) {
-        self.export();
+        if let Some(exports) = &self.exports {
+            exports.write();
+        }
     }
 }
 
 impl StoreActor {
     /// The database was taken away: saves what was acknowledged, as far as it can still be read, and
     /// ends the process. What is published rests on nothing any more.
-    fn give_up(&mut self, error: &StoreError) {
+    fn give_up(&self, error: &StoreError) {
         tracing::error!("{error}");
-        self.export();
+        if let Some(exports) = &self.exports {
+            exports.write();
+        }
         shutdown::give_up();
-    }
-
-    fn export(&mut self) {
-        let Some(exporter) = &self.exporter else { return };
-        let number = self.store.commit_number();
-        if self.exported == Some(number) {
-            return;
-        }
-        match exporter(&*self.store) {
-            Ok(()) => {
-                self.exported = Some(number);
-                Stats::bump(&self.stats.exports);
-            }
-            Err(error) => {
-                tracing::error!("failed to export the store: {error}");
-                Stats::bump(&self.stats.export_failures);
-            }
-        }
     }
 }
