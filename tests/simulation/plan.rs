@@ -117,6 +117,12 @@ impl Plan {
             // The agents have heard of it, and then have to keep for long what it lost.
             plan.faults.push((at + rng.between(15, 80) * S, Fault::Crash(rng.between(100, 400) * S)));
         }
+        if theme == Overflow {
+            // A gap that is not joined, in the middle of what has to be coalesced.
+            let (at, machine) = (rng.below(plan.duration), rng.below(plan.machines.into()) as u8);
+            plan.faults.push((at, Fault::Crash(rng.between(400, 1000) * S)));
+            plan.faults.push((at + rng.between(20, 150) * S, Fault::Kill(machine, rng.between(31, 55) * S)));
+        }
         if theme == Late {
             let at = rng.below(plan.duration);
             let until = at + rng.between(50, 300) * S;
