@@ -7,6 +7,7 @@ use meter::{ByQuality, Owner, Quality};
 use store::records;
 
 use crate::oracle::{self, Figures};
+use crate::plan::Theme;
 use crate::world::World;
 
 /// The last figures that a scraper saw of an account.
@@ -57,7 +58,9 @@ impl World {
                 {
                     self.violation(format!("{owner} {key:?} stepped back from {earlier:?} to {seen:?}"));
                 }
-                let bound = oracle::bound(device, &self.truth.looks(place, false));
+                let looks = self.truth.looks(place, false);
+                let slack = if self.plan.theme == Theme::Clocks { oracle::reboot_slack(device, &looks).0 } else { 0 };
+                let bound = oracle::bound(device, &looks) + slack;
                 if seen.measured > bound {
                     let measured = seen.measured;
                     self.violation(format!("{owner} {key:?} shows {measured}, and at most {bound} can have been read"));
@@ -79,10 +82,15 @@ impl World {
             let found = states.get(&account.owner).and_then(|state| account_of(state, account));
             let figures = found.map(figures_of).unwrap_or_default();
             let name = format!("{} {:?}", account.owner, account.key);
-            let latest =
-                account.is_late.then(|| oracle::estimate_bound(account.device, &self.truth.looks(place, true)));
-            if !agree(&figures, &expected, self.plan.calm, latest) {
-                let looks = self.truth.looks(place, true);
+            let looks = self.truth.looks(place, true);
+            let mut slack = Slack { per_mille: i128::from(!self.plan.calm), ..Slack::default() };
+            if account.is_late {
+                slack.estimated = oracle::estimate_bound(account.device, &looks);
+            }
+            if self.plan.theme == Theme::Clocks {
+                (slack.integrated, slack.covered_ns) = oracle::reboot_slack(account.device, &looks);
+            }
+            if !slack.agree(&figures, &expected) {
                 self.say(|| format!("{name} is {found:#?}\n{looks:?}").replace("Look {", "\n"));
                 self.violation(format!("{name}\n  has  {figures:?}\n  read {expected:?}"));
             }
@@ -124,14 +132,29 @@ fn figures_of(account: &Account) -> Figures {
     }
 }
 
-/// Measured energy is exact in any weather. Estimates and covered time are lengths on the ledger's axis,
-/// which a delay may slew by 500 ppm. If readings came out of order, the estimate of what is left of a hole
-/// is known within bounds.
-fn agree(found: &Figures, expected: &Figures, calm: bool, estimate_bound: Option<i128>) -> bool {
-    let near = |found: i128, expected: i128| (found - expected).abs() <= if calm { 0 } else { expected / 1000 };
-    found.counter == expected.counter
-        && found.integrated == expected.integrated
-        && (near(found.estimated, expected.estimated)
-            || estimate_bound.is_some_and(|bound| (0..=bound).contains(&found.estimated)))
-        && near(found.covered_ns, expected.covered_ns)
+/// How far figures may be from what was read. Measured energy is exact in any weather; only how long a
+/// machine was away is not known better than wall clocks are right.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slack {
+    /// Estimates and covered time are lengths on the ledger's axis, which a delay may slew by 500 ppm.
+    per_mille: i128,
+    /// If readings came out of order, the estimate of what is left of a hole is known within this bound.
+    estimated: i128,
+    /// What may be joined over reboots, and how long that is.
+    integrated: i128,
+    covered_ns: i128,
+}
+
+impl Slack {
+    fn agree(&self, found: &Figures, expected: &Figures) -> bool {
+        let near = |found: i128, expected: i128, more: i128| {
+            let slew = expected / 1000 * self.per_mille;
+            (expected - slew..=expected + slew + more).contains(&found)
+        };
+        found.counter == expected.counter
+            && (expected.integrated..=expected.integrated + self.integrated).contains(&found.integrated)
+            && (near(found.estimated, expected.estimated, 0)
+                || (self.estimated > 0 && (0..=self.estimated).contains(&found.estimated)))
+            && near(found.covered_ns, expected.covered_ns, self.covered_ns)
+    }
 }

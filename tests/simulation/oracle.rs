@@ -98,6 +98,14 @@ fn piece(device: Device, from: &Look, to: &Look, elapsed: Option<u64>) -> Piece 
     }
 }
 
+/// What reboots may add: how long a machine was away the ledger knows by wall clocks alone, and where it
+/// seems short the last reading and the first are joined. Energy and time.
+pub(crate) fn reboot_slack(device: Device, looks: &[Look]) -> (i128, i128) {
+    let highest = looks.iter().filter_map(|look| look.mw).max().unwrap_or(0);
+    let reboots = looks.windows(2).filter(|pair| pair[0].clock != pair[1].clock).count() as i128;
+    (2 * i128::from(highest) * i128::from(device.join_ns) * reboots, i128::from(device.join_ns) * reboots)
+}
+
 /// More than this can not be estimated, in whatever order the readings came: a part of a hole keeps its
 /// share of the estimate that was made of the whole.
 pub(crate) fn estimate_bound(device: Device, looks: &[Look]) -> i128 {

@@ -5,6 +5,9 @@ use crate::rng::Rng;
 /// A second.
 pub(crate) const S: u64 = 1_000_000_000;
 
+/// By how much clocks are set, in seconds.
+const CLOCK_STEPS: [i64; 7] = [3 * 86_400, -3 * 86_400, 40 * 86_400, -40 * 86_400, 3600, -3600, -50 * 365 * 86_400];
+
 /// How a world is furnished, and what goes wrong in it and when.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -54,6 +57,10 @@ pub(crate) enum Fault {
     SwapState(u8, u64),
     /// A device's counter begins anew.
     Reset(u8),
+    /// The ledger's clock is set by so many seconds; not back before 2010, which it would not start with.
+    LedgerClock(i64),
+    /// A machine's wall clock is set by so many seconds.
+    WallClock(u8, i64),
 }
 
 /// What a world is about: faults whose ends could not be told apart are not mixed.
@@ -70,31 +77,34 @@ pub(crate) enum Theme {
     /// A machine's agent goes on with an empty state directory while the aggregator is away; what the old
     /// one still held is brought later, into time that was estimated meanwhile.
     Late,
+    /// Clocks that are set: the ledger's and the machines', by days and decades, with reboots in between.
+    Clocks,
     /// Small spools that hold little more than what is on its way, and one restore.
     Ring,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        use Theme::{FullDisks, Late, Overflow, Ring, Roomy};
+        use Theme::{Clocks, FullDisks, Late, Overflow, Ring, Roomy};
         let mut rng = Rng::new(seed);
-        let theme = rng.pick(&[Roomy, Roomy, Roomy, FullDisks, Overflow, Overflow, Ring, Late]);
+        let theme = rng.pick(&[Roomy, Roomy, Roomy, FullDisks, Overflow, Overflow, Ring, Late, Clocks]);
         // What is brought late is dated by a boot that was slewed since: to a second, not to the nanosecond.
-        let calm = rng.percent(40) || theme == Late;
+        let calm = (rng.percent(40) && theme != Clocks) || theme == Late;
         let is_harsh = rng.percent(50);
         let mut plan = Self {
             theme,
             duration: rng.pick(&[150, 400, 400, 1200]) * S,
             calm,
             machines: rng.between(1, 2) as u8,
-            clients: u8::from(rng.percent(25)),
+            // A client dates its readings itself: a wrong clock of the ledger refuses them, as documented.
+            clients: u8::from(rng.percent(25) && theme != Clocks),
             loss: rng.pick(if theme == Ring { &[0, 5] } else { &[0, 2, 10, 30] }),
             repeats: rng.pick(&[0, 5, 20]),
             delay_max: if calm { S / 20 } else { rng.pick(&[S / 2, 5 * S]) },
             crashes: if is_harsh && theme != Ring { rng.pick(&[0, 1, 4]) } else { 0 },
             failures: if theme == Ring { 0 } else { rng.pick(&[0, 0, 3, 15]) },
             spool: match theme {
-                Roomy | Late => 1 << 20,
+                Roomy | Late | Clocks => 1 << 20,
                 FullDisks => rng.pick(&[1 << 20, 64 << 10]),
                 Overflow => rng.between(20, 40) << 10,
                 Ring => rng.between(20, 32) << 10,
@@ -139,6 +149,9 @@ impl Plan {
         let down = [rng.between(1, 7), rng.between(20, 800), rng.between(1000, 2000)];
         let down = rng.pick(&down) * S;
         match (self.theme, rng.below(12)) {
+            (Theme::Clocks, 0..=4) => Fault::LedgerClock(rng.pick(&CLOCK_STEPS)),
+            (Theme::Clocks, 5 | 6) => Fault::WallClock(machine, rng.pick(&CLOCK_STEPS)),
+            (Theme::Clocks, 7 | 8) => Fault::PowerLoss(machine, rng.between(5, 400) * S),
             (Theme::Late, 0..=5) => Fault::Reset(machine),
             (Theme::Late, _) => Fault::Crash(rng.between(1, 60) * S),
             (_, 0..=2) => Fault::Kill(machine, down),
@@ -151,7 +164,7 @@ impl Plan {
             (Theme::Overflow, _) => Fault::Crash(rng.between(200, 1500) * S),
             (Theme::Roomy, 8) => Fault::LoseStore,
             (Theme::Roomy, 9 | 10) => Fault::Rollback,
-            (Theme::Roomy, _) => Fault::Export,
+            (Theme::Roomy | Theme::Clocks, _) => Fault::Export,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Aggregator {
 impl World {
     /// The aggregator's own clock.
     pub(crate) const fn utc(&self) -> Utc {
-        Utc(BEGIN_UTC + self.now as i64)
+        Utc(BEGIN_UTC + self.now as i64 + self.ledger_off)
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) holdings: Holdings,
     /// What a scraper saw last, by account.
     pub(crate) scraped: HashMap<usize, Seen>,
+    /// How far the ledger's clock is off, in nanoseconds.
+    pub(crate) ledger_off: i64,
     /// When the last machine is back that lost power.
     pub(crate) all_back: u64,
     /// Nothing is read any more.
@@ -99,6 +101,7 @@ impl World {
             truth: Truth::default(),
             holdings: Holdings::default(),
             scraped: HashMap::new(),
+            ledger_off: 0,
             all_back: 0,
             is_quiet: false,
             trace,
@@ -192,6 +195,16 @@ impl World {
             Fault::Export => self.export(),
             Fault::Rollback => self.restore(false),
             Fault::LoseStore => self.restore(true),
+            Fault::LedgerClock(seconds) => {
+                let off = self.ledger_off + seconds * S as i64;
+                // Ten years back are allowed for, fifty are not.
+                self.ledger_off = if off.abs() < 315_360_000 * S as i64 { off } else { 0 };
+            }
+            Fault::WallClock(number, seconds) => {
+                let machine = &mut self.machines[usize::from(number)];
+                let off = machine.wall_off + seconds * S as i64;
+                machine.wall_off = off.max(-BEGIN_UTC);
+            }
             Fault::Reset(number) => self.reset_device(number),
             Fault::SwapState(number, down) => self.swap_state(number, down),
         }
