@@ -86,7 +86,14 @@ impl Candidate {
     }
 
     /// Takes a post, as the HTTP workers and the ledger actor do; the answer waits for a commit.
-    pub(crate) fn take(&mut self, body: &[u8], now: u8, kind: Kind, glue: Broken) -> Result<AppendAnswer, Violation> {
+    pub(crate) fn take(
+        &mut self,
+        body: &[u8],
+        now: u8,
+        generation: u8,
+        kind: Kind,
+        glue: Broken,
+    ) -> Result<Answer, Violation> {
         let post = wire::decode_post(body).map_err(|why| Violation::new("posts are read again", why.to_string()))?;
         let runs: Vec<_> = post.appends.iter().flat_map(|append| &append.records).flat_map(spans_of).collect();
         let mut appends = translate(post);
