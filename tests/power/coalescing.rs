@@ -17,8 +17,8 @@ use crate::harness::Home;
 use crate::spool::{DEVICES, FOLDER, MACHINE, SEED, context, milliwatts, record};
 use crate::{cuts, seed};
 
-/// Room for an hour as it was read, and for weeks as it is coalesced.
-const MAX_BYTES: u64 = 256 << 10;
+/// Room for half an hour as it was read, and for days as it is coalesced.
+const MAX_BYTES: u64 = 96 << 10;
 const SECOND: u64 = 1_000_000_000;
 const LIVES: [u64; 3] = [30, 300, 3_000];
 
