@@ -32,10 +32,17 @@ impl Exports {
             return;
         }
         let exports = Arc::clone(self);
-        let begun = std::thread::Builder::new().name("export".into()).spawn(move || exports.write());
+        let begun = std::thread::Builder::new().name("export".into()).spawn(move || exports.write_and_tidy());
         if let Err(error) = begun {
             tracing::error!("failed to begin an export: {error}");
             Stats::bump(&self.stats.export_failures);
+        }
+    }
+
+    fn write_and_tidy(&self) {
+        self.write();
+        if let Err(error) = self.store.tidy() {
+            tracing::warn!("failed to give needless space back: {error}; it is tried again after the next export");
         }
     }
 

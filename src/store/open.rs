@@ -8,12 +8,10 @@ use meter::Id;
 use crate::directory::{self, DirectoryLock, io_error};
 use crate::export::{ImageFile, exports_in, position_of};
 use crate::port::{Identity, Store, StoreError};
-use crate::sled_store::{Loader, SledStore, create};
+use crate::sled_store::{Loader, MAKING, SledStore, create, remove};
 
 /// The database within the data directory.
 const LEDGER: &str = "ledger";
-/// The database while it is being made.
-const MAKING: &str = "ledger.partial";
 
 /// Whole images of the database.
 const EXPORTS: &str = "exports";
@@ -66,7 +64,11 @@ pub fn open_or_restore(data: &Path, exports: &Path, now_ms: u64) -> Result<Opene
     let mut why = Vec::new();
     if ledger.exists() {
         match open_existing(&ledger, exports, now_ms) {
-            Ok((store, how)) => return Ok(Opened { store: store.hold(lock), how }),
+            Ok((store, how)) => {
+                // What a killed process was making, or had replaced.
+                remove(&data.join(MAKING))?;
+                return Ok(Opened { store: store.hold(lock), how });
+            }
             Err(StoreError::Damaged { path, why: what }) => why.push(format!("{} is damaged: {what}", path.display())),
             Err(error) => return Err(error),
         }
@@ -256,9 +258,7 @@ fn make_from(data: &Path, export: &Path, now_ms: u64) -> Result<u64, StoreError>
 /// Makes a database beside its final place.
 fn make(data: &Path, fill: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<(), StoreError> {
     let making = data.join(MAKING);
-    if making.exists() {
-        fs::remove_dir_all(&making).map_err(io_error(&making))?;
-    }
+    remove(&making)?;
     fill(&making)?;
     directory::sync_tree(&making)
 }

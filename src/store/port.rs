@@ -257,6 +257,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The engine's, or the first that `each` answers.
     fn image(&self, each: &mut dyn FnMut(ImageItem) -> Result<(), StoreError>) -> Result<u64, StoreError>;
+
+    /// Gives back to the disk what is needless, if that is much. Commits wait meanwhile, for about as long as
+    /// an image takes. Called now and then, after an image.
+    ///
+    /// # Errors
+    /// The engine's; what was acknowledged stays.
+    fn tidy(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Whether these commits keep the rules that every engine relies on.

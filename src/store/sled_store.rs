@@ -12,19 +12,20 @@ mod keys;
 mod loader;
 mod mark;
 mod reading;
+mod renewal;
 mod runs;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use meter::{Owner, PARTS};
 
 use self::draft::{Draft, Totals};
 use self::engine::Engine;
-use self::index::{Index, PartIndex};
+use self::index::Index;
 use self::keys::RunKey;
 use self::loader::{identity_writes, read_identity, read_index};
 use self::mark::Mark;
@@ -37,6 +38,7 @@ use crate::port::{
 };
 
 pub(crate) use self::loader::{Loader, create};
+pub(crate) use self::renewal::{MAKING, remove};
 
 /// The embedded store. One process at a time may open its directory.
 pub struct SledStore {
@@ -46,7 +48,11 @@ pub struct SledStore {
     view: RwLock<View>,
     /// One commit at a time.
     writer: Mutex<()>,
-    mark: Mark,
+    mark: Mutex<Mark>,
+    /// Held by whoever reads the engine for longer than a moment; taken whole to put another in its place.
+    reading: RwLock<()>,
+    /// Bytes of the last image: what of the database's file is not needless. Zero before the first.
+    live: AtomicU64,
     /// Images being written: while there are any, nothing is rewritten, so that they find their runs.
     images: AtomicUsize,
     /// Last, so that the directory is let go only after the engine.
@@ -82,7 +88,9 @@ impl SledStore {
             identity,
             view: RwLock::new(View { engine: Some(Arc::new(engine)), index, commit, totals }),
             writer: Mutex::new(()),
-            mark,
+            mark: Mutex::new(mark),
+            reading: RwLock::new(()),
+            live: AtomicU64::new(0),
             images: AtomicUsize::new(0),
             lock: None,
         };
@@ -94,7 +102,7 @@ impl SledStore {
         let identity = Identity { generation, ..self.identity };
         let (engine, commit) = (self.engine_for_writing()?, self.view().commit);
         engine.apply(identity_writes(identity))?;
-        self.mark.write(commit);
+        self.mark().write(commit);
         self.identity = identity;
         Ok(())
     }
@@ -107,6 +115,15 @@ impl SledStore {
 
     fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self) -> MutexGuard<'_, Mark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the engine in its place for as long as it is held.
+    fn reading(&self) -> RwLockReadGuard<'_, ()> {
+        self.reading.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_alone(&self) -> MutexGuard<'_, ()> {
@@ -126,7 +143,7 @@ impl SledStore {
         let engine = Arc::new(Engine::open(&self.directory)?);
         // What the failed commit left on disk decides, not what memory remembers.
         let (index, commit, totals) = read_index(&engine)?;
-        let acknowledged = self.mark.read();
+        let acknowledged = self.mark().read();
         if commit < acknowledged {
             let why =
                 format!("it ends at commit {commit}, but {acknowledged} was acknowledged: start again to restore");
@@ -161,7 +178,7 @@ impl SledStore {
             view.index.apply(commit, change);
         }
         (view.commit, view.totals) = (commit, totals);
-        self.mark.write(commit);
+        self.mark().write(commit);
         Ok(())
     }
 
@@ -197,18 +214,22 @@ impl SledStore {
 
 impl Store for SledStore {
     fn load(&self, owners: &[Owner]) -> Result<Vec<Option<Row>>, StoreError> {
-        let (engine, places) = {
-            let view = self.view();
-            (view.engine()?, owners.iter().map(|owner| view.index.place(owner)).collect::<Vec<_>>())
-        };
         let mut rows = Vec::with_capacity(owners.len());
         let mut moved = Vec::new();
-        for (number, (owner, place)) in owners.iter().zip(places).enumerate() {
-            let row = place.map_or(Ok(None), |place| reading::read_row(&engine, owner, place))?;
-            if place.is_some() && row.is_none() {
-                moved.push(number);
+        {
+            // Never held while waiting for the writer's lock, which is taken first where both are.
+            let _reading = self.reading();
+            let (engine, places) = {
+                let view = self.view();
+                (view.engine()?, owners.iter().map(|owner| view.index.place(owner)).collect::<Vec<_>>())
+            };
+            for (number, (owner, place)) in owners.iter().zip(places).enumerate() {
+                let row = place.map_or(Ok(None), |place| reading::read_row(&engine, owner, place))?;
+                if place.is_some() && row.is_none() {
+                    moved.push(number);
+                }
+                rows.push(row);
             }
-            rows.push(row);
         }
         if !moved.is_empty() {
             // A commit moved them between look-up and reading: wait for it, then look again.
@@ -252,11 +273,15 @@ impl Store for SledStore {
 
     fn scan(&self, parts: Range<u8>, each: &mut dyn FnMut(Row)) -> Result<(), StoreError> {
         for part in parts.start..parts.end.min(PARTS) {
-            let (engine, index) = {
-                let view = self.view();
-                (view.engine()?, view.index.part(part).clone())
+            let read = {
+                let _reading = self.reading();
+                let (engine, index) = {
+                    let view = self.view();
+                    (view.engine()?, view.index.part(part).clone())
+                };
+                reading::read_part(&engine, part, &index)?
             };
-            let rows = match reading::read_part(&engine, part, &index)? {
+            let rows = match read {
                 Some(rows) => rows,
                 None => {
                     let _alone = self.write_alone();
@@ -271,6 +296,7 @@ impl Store for SledStore {
     }
 
     fn history(&self, query: &HistoryQuery, each: &mut dyn FnMut(HistoryEntry)) -> Result<(), StoreError> {
+        let _reading = self.reading();
         let (engine, until) = {
             let view = self.view();
             (view.engine()?, view.commit)
@@ -328,32 +354,18 @@ impl Store for SledStore {
     }
 
     fn image(&self, each: &mut dyn FnMut(ImageItem) -> Result<(), StoreError>) -> Result<u64, StoreError> {
+        // While it counts, the database is not made anew.
         let _guard = ImageGuard::new(&self.images);
-        let (engine, parts, documents, until, totals) = {
+        let standing = {
             let _alone = self.write_alone();
-            let engine = self.engine_for_writing()?;
-            let documents = reading::read_documents(&engine)?;
-            let view = self.view();
-            let parts: HashMap<u8, PartIndex> = (0..PARTS).map(|part| (part, view.index.part(part).clone())).collect();
-            (engine, parts, documents, view.commit, view.totals)
+            self.standing()?
         };
-        for part in 0..PARTS {
-            let rows = reading::read_part(&engine, part, &parts[&part])?;
-            let rows = rows.ok_or_else(|| engine.damaged("a run of rows is missing"))?;
-            rows.into_iter().try_for_each(|row| each(ImageItem::Row(row)))?;
-        }
-        let mut postings = 0;
-        for part in 0..PARTS {
-            reading::read_history(&engine, part, &(i32::MIN..i32::MAX), until, &mut |entry| {
-                postings += 1;
-                each(ImageItem::History(entry))
-            })?;
-        }
-        if postings != totals.postings {
-            return Err(engine.damaged(format!("it holds {postings} postings, not {}", totals.postings)));
-        }
-        documents.into_iter().try_for_each(|(name, bytes)| each(ImageItem::Document { name, bytes }))?;
-        Ok(until)
+        self.each_item(&standing, each)?;
+        Ok(standing.commit)
+    }
+
+    fn tidy(&self) -> Result<(), StoreError> {
+        self.renew_if_needless()
     }
 }
 
