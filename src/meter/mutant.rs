@@ -1,7 +1,7 @@
 //! Deliberate faults in production code, to show that the simulation can fail.
 //!
 //! Each names one rule that delivery rests on. Without the feature `mutants` nothing of this is compiled:
-//! [`mutant`] is then the constant `false`. With it a test switches faults on for its own thread.
+//! [`mutant`] is then the constant `false`. With it a test switches faults on for its process.
 
 /// A rule that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Mutant {
     ];
 }
 
-/// Whether a rule is broken in this thread.
+/// Whether a rule is broken in this process.
 #[cfg(not(feature = "mutants"))]
 #[must_use]
 #[inline]
@@ -82,23 +82,21 @@ pub const fn mutant(_: Mutant) -> bool {
 
 #[cfg(feature = "mutants")]
 mod switch {
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::Mutant;
 
-    thread_local! {
-        static BROKEN: Cell<u64> = const { Cell::new(0) };
-    }
+    static BROKEN: AtomicU64 = AtomicU64::new(0);
 
-    /// Whether a rule is broken in this thread.
+    /// Whether a rule is broken in this process.
     #[must_use]
     pub fn mutant(which: Mutant) -> bool {
-        BROKEN.get() & 1 << which as u8 != 0
+        BROKEN.load(Ordering::Relaxed) & 1 << which as u8 != 0
     }
 
-    /// Breaks these rules in this thread, and mends all others.
+    /// Breaks these rules in this process, and mends all others.
     pub fn break_rules(which: &[Mutant]) {
-        BROKEN.set(which.iter().fold(0, |set, which| set | 1 << *which as u8));
+        BROKEN.store(which.iter().fold(0, |set, which| set | 1 << *which as u8), Ordering::Relaxed);
     }
 }
 

@@ -83,7 +83,9 @@ impl World {
         );
         let instants: Vec<u64> = client.under_way.iter().map(|(at_ms, _)| at_ms * 1_000_000).collect();
         let (request, seq, account) = (client.request, client.seq, client.account);
-        let post = ingest_json::decode(body.as_bytes()).ok().expect("a good body");
+        let Ok(post) = ingest_json::decode(body.as_bytes()) else {
+            return self.violation("a good body is refused".into());
+        };
         self.truth.sent_numbered(post.stream, seq, account, &instants);
         self.say(|| format!("client {number} posts number {seq}"));
         self.send(From::Client(number, request), body.into_bytes());
