@@ -59,7 +59,11 @@ impl World {
                     self.violation(format!("{owner} {key:?} stepped back from {earlier:?} to {seen:?}"));
                 }
                 let looks = self.truth.looks(place, false);
-                let slack = if self.plan.theme == Theme::Clocks { oracle::reboot_slack(device, &looks).0 } else { 0 };
+                let slack = if matches!(self.plan.theme, Theme::Clocks | Theme::Copies) {
+                    oracle::reboot_slack(device, &looks).0
+                } else {
+                    0
+                };
                 let bound = oracle::bound(device, &looks) + slack;
                 if seen.measured > bound {
                     let measured = seen.measured;
@@ -87,7 +91,7 @@ impl World {
             if account.is_late {
                 slack.estimated = oracle::estimate_bound(account.device, &looks);
             }
-            if self.plan.theme == Theme::Clocks {
+            if matches!(self.plan.theme, Theme::Clocks | Theme::Copies) {
                 (slack.integrated, slack.covered_ns) = oracle::reboot_slack(account.device, &looks);
             }
             if !slack.agree(&figures, &expected) {
@@ -140,7 +144,7 @@ struct Slack {
     per_mille: i128,
     /// If readings came out of order, the estimate of what is left of a hole is known within this bound.
     estimated: i128,
-    /// What may be joined over reboots, and how long that is.
+    /// What may be joined over reboots, or only shown right after one, and how long that is.
     integrated: i128,
     covered_ns: i128,
 }
@@ -149,10 +153,10 @@ impl Slack {
     fn agree(&self, found: &Figures, expected: &Figures) -> bool {
         let near = |found: i128, expected: i128, more: i128| {
             let slew = expected / 1000 * self.per_mille;
-            (expected - slew..=expected + slew + more).contains(&found)
+            (expected - slew - more..=expected + slew + more).contains(&found)
         };
         found.counter == expected.counter
-            && (expected.integrated..=expected.integrated + self.integrated).contains(&found.integrated)
+            && (found.integrated - expected.integrated).abs() <= self.integrated
             && (near(found.estimated, expected.estimated, 0)
                 || (self.estimated > 0 && (0..=self.estimated).contains(&found.estimated)))
             && near(found.covered_ns, expected.covered_ns, self.covered_ns)

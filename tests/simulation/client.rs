@@ -51,7 +51,7 @@ impl World {
         let at_ms = (BEGIN_UTC as u64 + self.now) / 1_000_000;
         client.fresh.push((at_ms, mw));
         let look = Look { clock: 0, at: at_ms * 1_000_000, mw: Some(mw), counter: None };
-        self.truth.read(client.account, Id::default(), look);
+        self.truth.read(client.account, Id::default(), look, false);
         let is_full = client.fresh.len() >= BATCH;
         if is_full {
             self.client_post(number);

@@ -7,7 +7,7 @@ use agents::spool::Spool;
 use meter::{
     AccountKey, Clock, Context, DeviceDecl, Id, Labels, Microjoules, Milliwatts, Owner, Record, Refusal, Sample, Scope,
 };
-use wire::{Answer, SentAt};
+use wire::{Answer, AppendAnswer, SentAt};
 
 use crate::disk::{SimDisk, fingerprint};
 use crate::oracle::{Device, Look};
@@ -37,10 +37,36 @@ pub(crate) struct Machine {
     pub(crate) off_until: u64,
     /// How far its wall clock is off, in nanoseconds.
     pub(crate) wall_off: i64,
+    /// Disks and boot clock at an earlier instant.
+    snapshot: Option<(u64, Vec<SimDisk>)>,
+    /// Its boot clock was set back, and it was not told so yet.
+    is_rewound: bool,
+    /// It may not speak for its owner: what it holds is never delivered.
+    is_refused: bool,
     /// Counts starts of the agent, so that what was meant for an earlier one goes nowhere.
     run: u32,
     /// Whether a spool of this run may hold records in memory only.
     pub(crate) degraded: bool,
+}
+
+impl Machine {
+    /// A machine that does not run yet.
+    fn off(lanes: Vec<Place>, sources: Vec<Source>) -> Self {
+        Self {
+            lanes,
+            sources,
+            boot: Id::default(),
+            booted: 0,
+            agent: None,
+            off_until: 0,
+            wall_off: 0,
+            snapshot: None,
+            is_rewound: false,
+            is_refused: false,
+            run: 0,
+            degraded: false,
+        }
+    }
 }
 
 /// Where one stream is kept.
@@ -85,7 +111,7 @@ impl World {
         let host = Owner::host(&format!("node-{number}")).expect("a good name");
         let mut owners = vec![(host, Some(fingerprint(number + 1)))];
         // A chassis binds no machine: its readings of two boots that clocks confuse may be fenced.
-        if self.rng.percent(30) && self.plan.theme != Theme::Clocks {
+        if self.rng.percent(30) && !matches!(self.plan.theme, Theme::Clocks | Theme::Copies) {
             let chassis = format!("default/chassis/bmc-{number}").parse::<Owner>().expect("a good name");
             owners.push((chassis, None));
         }
@@ -107,24 +133,18 @@ impl World {
             evictions: 0,
         });
         let lanes = lanes.collect();
-        let machine = Machine {
-            lanes,
-            sources,
-            boot: Id::default(),
-            booted: 0,
-            agent: None,
-            off_until: 0,
-            wall_off: 0,
-            run: 0,
-            degraded: false,
-        };
-        self.machines.push(machine);
+        self.machines.push(Machine::off(lanes, sources));
         let begin = self.rng.below(20 * S);
         self.after(begin, Event::Boot(number));
     }
 
     fn device(&mut self, owner: &Owner, name: &str, period_ns: u64) -> SimDevice {
-        let (has_power, has_counter) = self.rng.pick(&[(true, false), (true, false), (false, true), (true, true)]);
+        // A counter that goes on while the machine's clock goes back jumps.
+        let kinds: &[_] = match self.plan.theme {
+            Theme::Copies => &[(true, false)],
+            _ => &[(true, false), (true, false), (false, true), (true, true)],
+        };
+        let (has_power, has_counter) = self.rng.pick(kinds);
         let modulus = (has_counter && self.rng.percent(30)).then_some(MODULUS_UJ);
         let key = AccountKey::new(Scope::Gpu, name).expect("a good name");
         let join_ns = (3 * period_ns).clamp(10 * S, 3600 * S);
@@ -255,22 +275,74 @@ impl World {
         }
         let (boot, booted) = (machine.boot, machine.booted);
         let rescuer = self.machines.len() as u8;
-        let sources = Vec::new();
-        self.machines.push(Machine {
-            lanes,
-            sources,
-            boot,
-            booted,
-            agent: None,
-            off_until: 0,
-            wall_off: 0,
-            run: 0,
-            degraded: false,
-        });
+        self.machines.push(Machine { boot, booted, ..Machine::off(lanes, Vec::new()) });
         self.after(down, Event::StartAgent(number));
         let later = down + self.rng.between(20, 600) * S;
         self.all_back = self.all_back.max(self.now + later);
         self.after(later, Event::StartAgent(rescuer));
+    }
+
+    /// Another agent starts on a copy of a machine's state directory. It samples nothing: whatever it sends
+    /// is what the other one sends, too.
+    pub(crate) fn clone_state(&mut self, number: u8, same_machine: bool) {
+        let clone = self.machines.len() as u8;
+        let machine = &self.machines[usize::from(number)];
+        // A name that nobody has yet would be the clone's.
+        if machine.lanes.iter().any(|place| self.aggregator.store.row(&place.owner).is_none()) {
+            return;
+        }
+        let mut lanes = Vec::new();
+        for place in &machine.lanes {
+            let other = place.fingerprint.map(|_| fingerprint(100 + clone));
+            let fingerprint = if same_machine { place.fingerprint } else { other };
+            lanes.push(Place { disk: place.disk.copy(), fingerprint, ..place.clone() });
+        }
+        let boot = self.rng.id();
+        self.truth.clock(boot);
+        let booted = self.now.saturating_sub(self.rng.below(1000 * S));
+        // Nobody waits for a machine that may not speak for this host.
+        let is_refused = !same_machine;
+        self.machines.push(Machine { boot, booted, is_refused, ..Machine::off(lanes, Vec::new()) });
+        self.start_agent(clone);
+    }
+
+    pub(crate) fn take_snapshot(&mut self, number: u8) {
+        let boot_ns = self.boot_ns(number);
+        let machine = &mut self.machines[usize::from(number)];
+        let disks = machine.lanes.iter().map(|place| place.disk.copy()).collect();
+        machine.snapshot = (machine.boot != Id::default()).then_some((boot_ns, disks));
+    }
+
+    /// The machine is what it was, at the instant it was: the boot clock goes back with it.
+    pub(crate) fn rewind(&mut self, number: u8) {
+        let Some((boot_ns, disks)) = self.machines[usize::from(number)].snapshot.take() else { return };
+        self.stop_agent(number);
+        let machine = &mut self.machines[usize::from(number)];
+        // It began to run before the world did, if the snapshot is older than that.
+        machine.booted = self.now.saturating_sub(boot_ns);
+        machine.is_rewound = true;
+        for (place, disk) in machine.lanes.iter_mut().zip(disks) {
+            let before = self.truth.in_records(&place.owner, &place.disk.records());
+            place.disk = disk;
+            let after = self.truth.in_records(&place.owner, &place.disk.records());
+            self.truth.give_up(&before, &after, &self.holdings);
+        }
+        self.start_agent(number);
+    }
+
+    /// The ledger finds that the boot's clock was set back: readings are dated anew, as the agent's actor
+    /// does it.
+    fn heed(&mut self, number: u8, answer: &Answer) {
+        let is_set_back =
+            |answer: &AppendAnswer| matches!(answer, AppendAnswer::Rejected { code, .. } if code == "clock-set-back");
+        if !answer.answers.iter().any(is_set_back) {
+            return;
+        }
+        let boot = self.rng.id();
+        self.truth.clock(boot);
+        let machine = &mut self.machines[usize::from(number)];
+        (machine.boot, machine.is_rewound) = (boot, false);
+        machine.sources.iter_mut().for_each(|source| source.context = None);
     }
 
     pub(crate) fn sync(&mut self, number: u8, run: u32) {
@@ -293,7 +365,7 @@ impl World {
             let (sample, look) = device.read(index as u16, at, self.now, &mut self.rng);
             samples.push(sample);
             if let Some(look) = look {
-                self.truth.read(device.account, boot, look);
+                self.truth.read(device.account, boot, look, machine.is_rewound);
             }
         }
         let context = match &source.context {
@@ -380,6 +452,8 @@ impl World {
         let Some(answer) = answer else {
             return self.after(wait, Event::Post(number, run));
         };
+        self.heed(number, answer);
+        let Some(agent) = self.agent(number, run) else { return };
         let at_once = agent.outbox.settle(answer, boot_ns);
         let next = if at_once { S / 100 } else { agent.interval };
         if answer.generation == generation {
@@ -393,7 +467,8 @@ impl World {
 
     /// Whether everything this machine's agent holds is on the ledger's disk.
     pub(crate) fn is_delivered(&self, number: u8) -> bool {
-        self.machines[usize::from(number)].agent.as_ref().is_some_and(|agent| agent.outbox.is_delivered())
+        let machine = &self.machines[usize::from(number)];
+        machine.is_refused || machine.agent.as_ref().is_some_and(|agent| agent.outbox.is_delivered())
     }
 
     /// A device's counter begins anew, in a new epoch or, where it declares no modulus, in the same.

@@ -99,7 +99,8 @@ fn piece(device: Device, from: &Look, to: &Look, elapsed: Option<u64>) -> Piece 
 }
 
 /// What reboots may add: how long a machine was away the ledger knows by wall clocks alone, and where it
-/// seems short the last reading and the first are joined. Energy and time.
+/// seems short the last reading and the first are joined, or power next to a counter is only shown. Energy
+/// and time.
 pub(crate) fn reboot_slack(device: Device, looks: &[Look]) -> (i128, i128) {
     let highest = looks.iter().filter_map(|look| look.mw).max().unwrap_or(0);
     let reboots = looks.windows(2).filter(|pair| pair[0].clock != pair[1].clock).count() as i128;

@@ -57,6 +57,12 @@ pub(crate) enum Fault {
     SwapState(u8, u64),
     /// A device's counter begins anew.
     Reset(u8),
+    /// A state directory is copied, on the same machine or to another one; an agent starts on the copy.
+    Clone(u8, bool),
+    /// A snapshot of a virtual machine is taken: its disk and its boot clock.
+    Snapshot(u8),
+    /// The machine is set back to it.
+    Rewind(u8),
     /// The ledger's clock is set by so many seconds; not back before 2010, which it would not start with.
     LedgerClock(i64),
     /// A machine's wall clock is set by so many seconds.
@@ -77,6 +83,8 @@ pub(crate) enum Theme {
     /// A machine's agent goes on with an empty state directory while the aggregator is away; what the old
     /// one still held is brought later, into time that was estimated meanwhile.
     Late,
+    /// Machines that are set back to a snapshot, and state directories that are copied.
+    Copies,
     /// Clocks that are set: the ledger's and the machines', by days and decades, with reboots in between.
     Clocks,
     /// Small spools that hold little more than what is on its way, and one restore.
@@ -85,11 +93,11 @@ pub(crate) enum Theme {
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        use Theme::{Clocks, FullDisks, Late, Overflow, Ring, Roomy};
+        use Theme::{Clocks, Copies, FullDisks, Late, Overflow, Ring, Roomy};
         let mut rng = Rng::new(seed);
-        let theme = rng.pick(&[Roomy, Roomy, Roomy, FullDisks, Overflow, Overflow, Ring, Late, Clocks]);
+        let theme = rng.pick(&[Roomy, Roomy, Roomy, FullDisks, Overflow, Overflow, Ring, Late, Clocks, Copies]);
         // What is brought late is dated by a boot that was slewed since: to a second, not to the nanosecond.
-        let calm = (rng.percent(40) && theme != Clocks) || theme == Late;
+        let calm = (rng.percent(40) && !matches!(theme, Clocks | Copies)) || theme == Late;
         let is_harsh = rng.percent(50);
         let mut plan = Self {
             theme,
@@ -104,7 +112,7 @@ impl Plan {
             crashes: if is_harsh && theme != Ring { rng.pick(&[0, 1, 4]) } else { 0 },
             failures: if theme == Ring { 0 } else { rng.pick(&[0, 0, 3, 15]) },
             spool: match theme {
-                Roomy | Late | Clocks => 1 << 20,
+                Roomy | Late | Clocks | Copies => 1 << 20,
                 FullDisks => rng.pick(&[1 << 20, 64 << 10]),
                 Overflow => rng.between(20, 40) << 10,
                 Ring => rng.between(20, 32) << 10,
@@ -133,6 +141,12 @@ impl Plan {
             plan.faults.push((at, Fault::Crash(rng.between(400, 1000) * S)));
             plan.faults.push((at + rng.between(20, 150) * S, Fault::Kill(machine, rng.between(31, 55) * S)));
         }
+        // Not both: a copy that outlives its original brings what the snapshot made undone.
+        if theme == Copies && !plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Clone(..))) {
+            let at = rng.between(20, plan.duration / S) * S;
+            plan.faults.push((rng.below(at), Fault::Snapshot(0)));
+            plan.faults.push((at, Fault::Rewind(0)));
+        }
         if theme == Late {
             let at = rng.below(plan.duration);
             let until = at + rng.between(50, 300) * S;
@@ -149,6 +163,8 @@ impl Plan {
         let down = [rng.between(1, 7), rng.between(20, 800), rng.between(1000, 2000)];
         let down = rng.pick(&down) * S;
         match (self.theme, rng.below(12)) {
+            (Theme::Copies, 0..=5) => Fault::Clone(machine, rng.percent(50)),
+            (Theme::Copies, _) => Fault::Crash(rng.between(1, 60) * S),
             (Theme::Clocks, 0..=4) => Fault::LedgerClock(rng.pick(&CLOCK_STEPS)),
             (Theme::Clocks, 5 | 6) => Fault::WallClock(machine, rng.pick(&CLOCK_STEPS)),
             (Theme::Clocks, 7 | 8) => Fault::PowerLoss(machine, rng.between(5, 400) * S),

@@ -30,6 +30,8 @@ struct Reading {
     account: usize,
     look: Look,
     must: bool,
+    /// Read by a clock that had been set back.
+    is_rewound: bool,
     /// Whether some ledger acknowledged it.
     acknowledged: bool,
 }
@@ -96,10 +98,10 @@ impl Truth {
     }
 
     /// Notes a good reading that is handed over now.
-    pub(crate) fn read(&mut self, account: usize, boot: Id, look: Look) {
+    pub(crate) fn read(&mut self, account: usize, boot: Id, look: Look, is_rewound: bool) {
         let look = Look { clock: self.clocks.get(&boot).copied().unwrap_or(0), ..look };
         let place = self.readings.len();
-        self.readings.push(Reading { account, look, must: true, acknowledged: false });
+        self.readings.push(Reading { account, look, must: true, is_rewound, acknowledged: false });
         self.index.insert((account, boot, look.at), place);
         self.accounts[account].readings.push(place);
     }
@@ -243,8 +245,14 @@ impl Truth {
     /// The readings of an account by clock and instant; all, or those that must be counted.
     pub(crate) fn looks(&self, account: usize, only_must: bool) -> Vec<Look> {
         let readings = self.accounts[account].readings.iter().map(|place| &self.readings[*place]);
-        let mut looks: Vec<Look> =
-            readings.filter(|reading| reading.must || !only_must).map(|reading| reading.look).collect();
+        let kept: Vec<&Reading> = readings.filter(|reading| reading.must || !only_must).collect();
+        // What a clock that was set back shows once more is covered already, and fenced.
+        let covered = |look: &Look| {
+            let first = kept.iter().filter(|other| !other.is_rewound).map(|other| other.look);
+            first.into_iter().any(|other| other.clock == look.clock && other.at >= look.at)
+        };
+        let counted = kept.iter().filter(|reading| !only_must || !reading.is_rewound || !covered(&reading.look));
+        let mut looks: Vec<Look> = counted.map(|reading| reading.look).collect();
         looks.sort_by_key(|look| (look.clock, look.at));
         looks
     }

@@ -195,6 +195,9 @@ impl World {
             Fault::Export => self.export(),
             Fault::Rollback => self.restore(false),
             Fault::LoseStore => self.restore(true),
+            Fault::Clone(number, same_machine) => self.clone_state(number, same_machine),
+            Fault::Snapshot(number) => self.take_snapshot(number),
+            Fault::Rewind(number) => self.rewind(number),
             Fault::LedgerClock(seconds) => {
                 let off = self.ledger_off + seconds * S as i64;
                 // Ten years back are allowed for, fifty are not.
