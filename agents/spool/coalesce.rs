@@ -183,7 +183,10 @@ impl Device {
 
     fn add(&mut self, next: Register) {
         let is_odd = next.from == next.to && next.from.power.is_some_and(|power| power > self.rules.ceiling);
-        let joined = self.open && !is_odd && self.runs.last_mut().is_some_and(|run| run.extend(&next, &self.rules));
+        // Power in front of a counter: whether it counts depends on what was read before, and the ledger knows.
+        let leads = |run: &Register| run.to.counter.is_none() && next.from.counter.is_some();
+        let run = self.runs.last_mut().filter(|run| self.open && !is_odd && !leads(run));
+        let joined = run.is_some_and(|run| run.extend(&next, &self.rules));
         if !joined {
             self.runs.push(next);
         }
