@@ -113,7 +113,8 @@ pub(crate) fn estimate_bound(device: Device, looks: &[Look]) -> i128 {
     let highest = looks.iter().filter_map(|look| look.mw).max().unwrap_or(0);
     let holes = looks.windows(2).filter(|pair| pair[0].clock == pair[1].clock).map(|pair| pair[1].at - pair[0].at);
     let estimated = holes.filter(|hole| (device.join_ns + 1..=ESTIMATE_NS).contains(hole));
-    estimated.map(|hole| 2 * i128::from(highest) * i128::from(hole)).sum()
+    // A hole begins at the last value of a counter, not at power that is only shown behind it.
+    estimated.map(|hole| 2 * i128::from(highest) * i128::from(hole + device.join_ns)).sum()
 }
 
 /// More than this can not have been measured, whichever of these readings the ledger knows so far:
