@@ -1,6 +1,6 @@
 //! Administration: `POST /api/v1/hosts/{id}/rebind`, `…/retire`, `…/unretire`, and `GET /api/v1/acts`.
 //!
-//! For callers on this machine only, for as long as there are no tokens: see [`caller`].
+//! For callers on this machine only, for as long as there are no tokens: see `caller`.
 
 use std::net::IpAddr;
 

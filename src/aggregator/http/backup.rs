@@ -1,7 +1,7 @@
 //! `GET /api/v1/backup`: the store's whole image of one commit, while commits go on.
 //!
 //! Limits: one backup at a time, because the store rewrites nothing while one is read; two megabytes of
-//! it in memory; a reader that takes nothing for [`STALLED`] is cut off. Whether it arrived whole is
+//! it in memory; a reader that takes nothing for a minute is cut off. Whether it arrived whole is
 //! for its checksum to say: an answer that was begun cannot become an error.
 
 use std::io::{self, Write};
