@@ -30,7 +30,7 @@ use world::{Outcome, World};
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Seeds per run where nobody says how many.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
