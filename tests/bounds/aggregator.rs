@@ -69,10 +69,10 @@ fn an_aggregator_of_ten_thousand_devices_stays_as_it_is() {
     bounded(&looks);
 }
 
-/// What the database may take: needless bytes below which it is not made anew, three times what stands, and
-/// what comes between two exports, with each of which that is looked at.
+/// What the database may take: needless bytes below which it is not made anew, six times what stands, and what
+/// comes between two exports, with each of which that is looked at.
 fn ledger_max(look: &Look) -> u64 {
-    (64 << 20) + 3 * look.export + (16 << 20)
+    (512 << 20) + 6 * look.export + (16 << 20)
 }
 
 /// Memory is flat, the history grows by its known size per slot, the database is no more than some times both.
