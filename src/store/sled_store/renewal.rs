@@ -26,8 +26,8 @@ use crate::port::{ImageItem, StoreError};
 /// The new database while it is being made, beside the old one.
 pub(crate) const MAKING: &str = "ledger.partial";
 
-/// Needless bytes below which nothing is made anew: some days of a fleet of 10,000 devices. An engine that was
-/// closed does not give all its memory back, so that this must be rare.
+/// Needless bytes below which nothing is made anew: two days of a fleet of 10,000 devices. The C library keeps
+/// some of the memory of an engine that was closed, so that this must be rare.
 const NEEDLESS_MIN: u64 = 512 << 20;
 /// …and how many times what stands the file must be: rows and their log alone take up to five.
 const NEEDLESS_TIMES: u64 = 6;
