@@ -1,11 +1,13 @@
 //! A spool that is too small, and a disk that is away: energy before curve, curve before nothing.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use energy::{Append, AppendOutcome, Hello, Ledger, OwnerState, Policy};
 use meter::{AccountKey, Clock, DeviceDecl, Microjoules, Milliwatts, Owner, Sample, Scope, Utc};
 
+use super::folder::Folder;
 use super::*;
 
 const MACHINE: Id = [7; 16];

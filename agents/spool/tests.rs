@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use meter::{AccountKey, Clock, DeviceDecl, Milliwatts, Sample, Scope};
 use tempfile::TempDir;
