@@ -183,11 +183,11 @@ impl Spool {
         let mut bytes = std::mem::take(&mut self.frame);
         bytes.clear();
         wire::encode_record_into(record, &mut bytes);
-        self.contexts.entry(record.context).or_insert_with(|| Arc::clone(context));
         if self.segments.back().is_none_or(|tail| tail.bytes >= self.segment_bytes()) {
             self.rotate(bytes.len() as u64);
         }
-        // Only now: to make room the stream may have begun anew.
+        // Only now: to make room the stream may have begun anew, and contexts that no segment holds are gone.
+        self.contexts.entry(record.context).or_insert_with(|| Arc::clone(context));
         let digest = wire::chain(&self.head.digest, &bytes);
         if let Err(error) = self.write(record.context, &bytes) {
             self.degrade(&error);

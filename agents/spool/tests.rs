@@ -222,6 +222,20 @@ fn contexts_come_with_the_records_that_need_them() {
 }
 
 #[test]
+fn a_context_that_comes_when_room_is_made_is_not_forgotten_with_the_old_ones() {
+    let mut spool = Spool::in_memory(64 << 10).expect("opens");
+    for epoch in 0..4000 {
+        // Each record has a context of its own, and only the last ones are held.
+        let context = context(epoch);
+        spool.append(&context, &record(&context, epoch + 1));
+        spool.acknowledge(epoch + 1);
+    }
+    let start = spool.start();
+    assert!(start.seq > 0, "nothing went: the test shows nothing");
+    assert_eq!(behind(&mut spool, start), (start.seq + 1..=4000).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_second_agent_is_refused() {
     let (_folder, path) = folder();
     let first = open(&path);
