@@ -9,8 +9,8 @@ use serde_json::Value;
 use store::{Store, records};
 
 use crate::harness::{
-    Done, Home, Killed, Point, Readings, Server, Writer, counter, free_address, get, joined, rollup, rows, slot_ago_ms,
-    slots_around, spawn_replay, wait_for, wattledger, within,
+    Done, Home, Killed, Point, Readings, Server, Writer, counter, free_address, get, joined, made_up, rollup, rows,
+    slot_ago_ms, slots_around, spawn_replay, wait_for, wattledger, within,
 };
 
 const HOSTS: i64 = 8;
@@ -238,27 +238,11 @@ fn wrong_input_is_told_and_changes_nothing() {
     assert_eq!(rollup(&server.url, &window, "").energy_uj, 6_000_000_000);
 }
 
-/// A made-up machine that reports itself.
-const AGENT: &str = r#"
-[agent]
-host = "made-up"
-[uplink]
-interval_s = 1
-[sources]
-nvml.enabled = false
-rapl.enabled = false
-hwmon.enabled = false
-[sources.simulated]
-enabled = true
-period_ms = 200
-gpus = 1
-"#;
-
 #[test]
 fn an_operator_rebinds_and_retires_hosts_and_can_look_it_up() {
     let home = Home::new();
     let server = home.start();
-    let config = home.write("agent.toml", AGENT);
+    let config = home.write("agent.toml", made_up("made-up", 200, 1));
     let mut command = home.command(env!("CARGO_BIN_EXE_wattledger-agent"));
     command.args(["run", "--config"]).arg(config).args(["--server", &server.url, "--state-dir"]);
     command.arg(home.path("agent")).stdout(Stdio::null()).stderr(Stdio::null());

@@ -5,28 +5,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Home, Killed, Server, counter, free_address, get, now_ms, rollup, slots_around, wait_for};
+use crate::harness::{
+    Home, Killed, Server, counter, free_address, get, made_up, now_ms, rollup, slots_around, wait_for,
+};
 
-/// A made-up machine that is read five times a second and reports every second.
-const AGENT: &str = r#"
-[agent]
-host = "made-up"
-[labels]
-team = "nlp"
-[uplink]
-interval_s = 1
-[sources]
-nvml.enabled = false
-rapl.enabled = false
-hwmon.enabled = false
-[sources.simulated]
-enabled = true
-period_ms = 200
-gpus = 4
-"#;
+/// A made-up machine of a team.
+fn config() -> String {
+    made_up("made-up", 200, 4) + "[labels]\nteam = \"nlp\"\n"
+}
 
 fn run(home: &Home, address: &str) -> Killed {
-    let config = home.write("agent.toml", AGENT);
+    let config = home.write("agent.toml", config());
     let log = std::fs::File::options().create(true).append(true).open(home.path("agent.log")).expect("a log file");
     let mut command = home.command(env!("CARGO_BIN_EXE_wattledger-agent"));
     command.args(["run", "--config"]).arg(config).args(["--server", &format!("http://{address}"), "--state-dir"]);
@@ -93,7 +82,7 @@ fn an_agent_without_any_sensor_says_so_and_stays() {
     let _server = home.start_with(&address, &[]);
     let config = home.write(
         "agent.toml",
-        AGENT.replace("[sources.simulated]\nenabled = true", "[sources.simulated]\nenabled = false"),
+        config().replace("[sources.simulated]\nenabled = true", "[sources.simulated]\nenabled = false"),
     );
     let mut command = home.command(env!("CARGO_BIN_EXE_wattledger-agent"));
     let log = std::fs::File::create(home.path("agent.log")).expect("a log file");

@@ -78,15 +78,21 @@ fn wait_for_exports(world: &World, at_least: usize) {
     });
 }
 
-#[test]
-fn files_damaged_while_it_is_stopped_are_healed() {
-    let mut dice = Dice::new("files damaged while it is stopped");
+/// Two agents and a client at work, with an export every second.
+fn at_work(dice: &Dice) -> (World, Scraper, Load) {
     let mut world = World::new(2);
     world.set("WATTLEDGER__STORE__EXPORT_EVERY_S", 1);
     world.start();
     let scraper = Scraper::start(&world.url());
     let load = Load::start_forgiving(&world.url(), dice.clone());
     world.start_agents();
+    (world, scraper, load)
+}
+
+#[test]
+fn files_damaged_while_it_is_stopped_are_healed() {
+    let mut dice = Dice::new("files damaged while it is stopped");
+    let (mut world, scraper, load) = at_work(&dice);
     for damage in (0..times(1, 8)).flat_map(|_| Damage::ALL) {
         progress(&world, 0);
         wait_for_exports(&world, 2);
@@ -112,12 +118,7 @@ fn files_damaged_while_it_is_stopped_are_healed() {
 #[test]
 fn a_store_deleted_while_it_runs_is_noticed_and_healed() {
     let mut dice = Dice::new("a store deleted while it runs");
-    let mut world = World::new(2);
-    world.set("WATTLEDGER__STORE__EXPORT_EVERY_S", 1);
-    world.start();
-    let scraper = Scraper::start(&world.url());
-    let load = Load::start_forgiving(&world.url(), dice.clone());
-    world.start_agents();
+    let (mut world, scraper, load) = at_work(&dice);
     let data = world.home.data();
     let lost = [data.join("ledger"), data.join("ledger/db"), data.clone()];
     let rounds = times(1, 8);

@@ -14,7 +14,7 @@ pub(crate) use agent::{Done, Killed, agent, output, spawn_replay, wattledger, wi
 pub(crate) use batch::{Writer, batch, power, stream};
 pub(crate) use data::{recorded, reference, samples};
 pub(crate) use http::{Answer, get, post, post_json, raw};
-pub(crate) use node::{Node, can_unshare};
+pub(crate) use node::{Node, can_unshare, made_up};
 pub(crate) use readings::{Point, Readings, joined, watts};
 pub(crate) use rollup::{Row, counter, refused, rollup, rows, series, slots_around};
 pub(crate) use server::{Home, Server};

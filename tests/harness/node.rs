@@ -8,10 +8,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Home, Killed, wait_for};
 
-/// Read five times a second, reported every second.
-const CONFIG: &str = r#"
+/// The configuration of an agent on a made-up machine, read every so many milliseconds and reported every
+/// second.
+pub(crate) fn made_up(host: &str, period_ms: u32, gpus: u32) -> String {
+    format!(
+        r#"
 [agent]
-host = "made-up"
+host = "{host}"
 [uplink]
 interval_s = 1
 [sources]
@@ -20,9 +23,11 @@ rapl.enabled = false
 hwmon.enabled = false
 [sources.simulated]
 enabled = true
-period_ms = 200
-gpus = 2
-"#;
+period_ms = {period_ms}
+gpus = {gpus}
+"#
+    )
+}
 
 /// A running agent with its own state and log.
 pub(crate) struct Node {
@@ -34,7 +39,7 @@ impl Node {
     /// Starts `wattledger-agent run` under the name `made-up`, by `wrapper` (a program and its
     /// arguments) if that is not empty; state and log are called `name`.
     pub(crate) fn start(home: &Home, name: &str, address: &str, wrapper: &[&str]) -> Self {
-        let config = home.write("node.toml", CONFIG);
+        let config = home.write("node.toml", made_up("made-up", 200, 2));
         let log = home.path(&format!("{name}.log"));
         let errors = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let program = env!("CARGO_BIN_EXE_wattledger-agent");

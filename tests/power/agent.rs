@@ -13,28 +13,13 @@ use meter::Scope;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cut::{Cut, Draw, Loses, shim};
-use crate::harness::{Home, Killed, Server, series, wait_for, within};
+use crate::harness::{Home, Killed, Server, made_up, series, wait_for, within};
 use crate::{cuts, seed};
 
 /// Agents that live at the same time.
 const AGENTS: u64 = 6;
 /// Operations of a short and a long life: a record every 50 ms, a sync every 5 s.
 const LIVES: [u64; 3] = [20, 90, 250];
-
-const CONFIG: &str = r#"
-[agent]
-host = "HOST"
-[uplink]
-interval_s = 1
-[sources]
-nvml.enabled = false
-rapl.enabled = false
-hwmon.enabled = false
-[sources.simulated]
-enabled = true
-period_ms = 50
-gpus = 3
-"#;
 
 /// One agent and what it leaves behind.
 struct Machine {
@@ -46,7 +31,7 @@ struct Machine {
 impl Machine {
     fn new(number: u64, server: &Server) -> Self {
         let (home, host) = (Home::new(), format!("made-up-{number}"));
-        home.write("agent.toml", CONFIG.replace("HOST", &host));
+        home.write("agent.toml", made_up(&host, 50, 3));
         std::fs::create_dir(home.path("machine")).expect("a folder");
         Self { home, host, server: server.url.clone() }
     }

@@ -121,22 +121,15 @@ async fn rebind(
         return Err(Problem::conflict("not-bound", detail));
     };
     let to = app.refused.machine(&owner);
-    let (old, new) = (hex(&bound), to.as_ref().map(hex));
-    let act = Act {
-        at: rfc3339((app.now)()),
-        act: Deed::Rebind,
-        owner: owner.to_string(),
-        by: said.by,
-        from: from.to_string(),
-        old: Some(old),
-        new,
-    };
+    let (old, new) = (Some(hex(&bound)), to.as_ref().map(hex));
+    let at = rfc3339((app.now)());
+    let act = Act { at, act: Deed::Rebind, owner: owner.to_string(), by: said.by, from: from.to_string(), old, new };
     record(app.clone(), act.clone(), owner.clone(), None).await?;
     let ticket = app.ledger.enter(0).map_err(|refused| turned_away(&app, refused))?;
     match app.ledger.ask(Work::Rebind(Box::new(owner.clone()), to), ticket).await {
         Ok(Told::Rebound(Some(_))) => {
             app.refused.forget(&owner);
-            Ok(answer(&json!({ "host": format!("{}/{}", owner.cluster, owner.name), "act": act })))
+            Ok(done(&owner, &act))
         }
         _ => Err(Problem::come_again("store-failed", "the act is recorded, but the ledger could not do it; ask again")),
     }
@@ -191,9 +184,13 @@ async fn finish(
     let old = app.acts.retirements().load().get(&owner).copied().map(rfc3339);
     let (at, new) = (rfc3339((app.now)()), retired.map(rfc3339));
     let act = Act { at, act: deed, owner: owner.to_string(), by, from: from.to_string(), old, new };
-    let host = format!("{}/{}", owner.cluster, owner.name);
-    record(app, act.clone(), owner, retired).await?;
-    Ok(answer(&json!({ "host": host, "act": act })))
+    record(app, act.clone(), owner.clone(), retired).await?;
+    Ok(done(&owner, &act))
+}
+
+/// The answer to an act that was done.
+fn done(owner: &Owner, act: &Act) -> HttpResponse {
+    answer(&json!({ "host": format!("{}/{}", owner.cluster, owner.name), "act": act }))
 }
 
 /// Lists the newest acts.
