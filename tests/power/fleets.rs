@@ -46,7 +46,10 @@ fn cut_often(loses: Loses, count: u64) {
         let mut victim = Victim::start(command, &home.path("serve.log"));
         starts_cut += u64::from(victim.url.is_none());
         if let Some(rounds) = held(&fleet, &victim, start_ms) {
-            let said = victim.said.contains("restored from") || victim.said.contains("the ledger begins empty");
+            // Before the first export there is nothing to restore. One round has no energy either.
+            let is_empty = victim.said.contains("the ledger begins empty");
+            let rounds = if is_empty { 0 } else { rounds };
+            let said = is_empty || victim.said.contains("restored from");
             restored += u64::from(said);
             if rounds < fleet.rounds() {
                 lost += fleet.rounds() - rounds;
