@@ -78,6 +78,14 @@ impl SledStore {
     /// Opens the existing database in `directory`; also tells the commit that was acknowledged last,
     /// which a sound database is not behind.
     pub(crate) fn open(directory: &Path) -> Result<(Self, u64), StoreError> {
+        // A damaged database may open and make sled panic only when it is read.
+        std::panic::catch_unwind(|| Self::open_once(directory)).unwrap_or_else(|_| {
+            let why = "the engine panicked when it was read".into();
+            Err(StoreError::Damaged { path: directory.into(), why })
+        })
+    }
+
+    fn open_once(directory: &Path) -> Result<(Self, u64), StoreError> {
         let engine = Engine::open(directory)?;
         let identity = read_identity(&engine)?;
         let mark = Mark::open(directory)?;
