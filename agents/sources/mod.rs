@@ -27,6 +27,7 @@ pub mod rapl;
 pub mod replay;
 mod replay_rows;
 pub mod simulated;
+pub mod target;
 mod workload;
 
 use std::collections::BTreeMap;
