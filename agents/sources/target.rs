@@ -4,8 +4,10 @@
 //! has readings: one [`Outlet`] each. All targets of an agent share a few threads: whatever waits does so
 //! without holding one, so that a slow target delays no other.
 
+use std::path::PathBuf;
+
 use futures_util::future::BoxFuture;
-use meter::{DeviceDecl, Labels, Owner, Sample};
+use meter::{DeviceDecl, Labels, Owner, Refusal, Sample};
 
 use super::{FoundDevice, PollError};
 
@@ -43,6 +45,8 @@ pub trait Target: Send {
     fn name(&self) -> &'static str;
     /// The address, without credentials, for logs and the probe.
     fn address(&self) -> &str;
+    /// The owner that the configuration says it is for.
+    fn owner(&self) -> &Owner;
     /// How often to read, in nanoseconds.
     fn period_ns(&self) -> u64;
     /// Looks at the target, and learns its outlets anew.
@@ -56,6 +60,25 @@ pub trait Target: Send {
     /// [`PollError`] if no outlet gave anything; nothing is appended then. After [`PollError::Gone`] the
     /// target is probed again before the next reading.
     fn read<'a>(&'a mut self, into: &'a mut [Vec<Sample>]) -> BoxFuture<'a, Result<(), PollError>>;
+    /// What was refused since the last call and belongs to no device: lines and values that no account can be
+    /// named for.
+    fn take_refused(&mut self) -> Vec<(Refusal, u64)> {
+        Vec::new()
+    }
     /// Ends sessions before the agent ends.
     fn close(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// What knows the targets of one kind, from settings and the files they name.
+pub trait Discovery: Send {
+    /// The kind of source, as in the configuration.
+    fn name(&self) -> &'static str;
+    /// The targets of now, not yet probed. Asked at the start and again when a file changed; a target is
+    /// the same as one before if its address and the owner it is for are.
+    ///
+    /// # Errors
+    /// What is wrong, with file and place; the targets of before stay in use then.
+    fn targets(&mut self) -> Result<Vec<Box<dyn Target>>, String>;
+    /// The files that the targets come from.
+    fn files(&self) -> &[PathBuf];
 }

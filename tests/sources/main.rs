@@ -1,0 +1,13 @@
+//! The agent's sources on the built programs: a driver's library, BMCs and exporters that the tests make,
+//! plausible and faulty, and what is billed of them.
+
+#![cfg(test)]
+
+mod faults;
+#[expect(dead_code, unused_imports, reason = "the stories of tests/e2e use the rest")]
+#[path = "../harness/mod.rs"]
+mod harness;
+mod nvml;
+mod one_bill;
+mod prometheus;
+mod redfish;

@@ -1,0 +1,1 @@
+//! The source `nvml` on a library that stands in for the driver.

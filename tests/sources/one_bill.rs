@@ -1,0 +1,1 @@
+//! One host seen by many sources is billed once.

@@ -1,0 +1,1 @@
+//! BMCs by Redfish, on a server that stands in for them.
