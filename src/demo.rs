@@ -16,7 +16,7 @@ use console::{ConsoleError, ReportArgs};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use meter::{SECOND_NS, Utc};
 
-use crate::demo_fleet::{DAYS, Fleet, HISTORY_STEP_NS, LIVE_STEP, RATES};
+use crate::demo_fleet::{DAYS, Fleet, FleetError, HISTORY_STEP_NS, LIVE_STEP, RATES};
 
 /// Every host has 11 accounts and a graph of its own on the page; more would only take longer to fill.
 const HOSTS_MAX: u16 = 500;
@@ -50,9 +50,9 @@ pub(crate) enum DemoError {
     /// The fleet's readings do not arrive.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// A simulated host cannot be named.
+    /// There is no fleet.
     #[error(transparent)]
-    Name(#[from] meter::NameError),
+    Fleet(#[from] FleetError),
     /// The report failed.
     #[error(transparent)]
     Report(#[from] ConsoleError),
@@ -71,6 +71,7 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<(), DemoError> {
         "simulated  {} hosts with 8 GPUs each at two sites: made-up readings and prices, labelled simulated=true",
         args.hosts
     ));
+    say("replayed   1 host with a recorded NVIDIA H200, labelled replayed=true");
     let own = start_own_agent(&server, &dir);
 
     let mut feed = Feed::new(&SendSettings::to(&server), fleet.owners())?;
@@ -178,7 +179,9 @@ fn progress() -> ProgressBar {
 }
 
 async fn tell_cost(server: &str) -> Result<(), DemoError> {
-    say(&format!("\nWhat the fleet cost in the last {DAYS} days, by team (simulated hosts, example prices):\n"));
+    say(&format!(
+        "\nWhat the fleet cost in the last {DAYS} days, by team (simulated and replayed hosts, example prices):\n"
+    ));
     let by_team = ReportArgs {
         window: format!("{DAYS}d"),
         by: Some("team".into()),

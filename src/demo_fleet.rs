@@ -1,10 +1,12 @@
-//! The demonstration's fleet: simulated hosts of four teams at two sites, with prices.
+//! The demonstration's fleet: simulated hosts of four teams at two sites, with prices, and one host that
+//! plays the recording of a real GPU.
 
 use std::time::Duration;
 
 use agents::feed::{Declared, Feed};
+use agents::sources::recorded::{RecordedGpu, RecordingError};
 use agents::sources::simulated::SimulatedHost;
-use meter::{Clock, Context, Labels, NameError, Owner, SECOND_NS, Utc};
+use meter::{Clock, Context, DeviceDecl, Labels, NameError, Owner, SECOND_NS, Sample, Utc};
 
 /// Days of history.
 pub(crate) const DAYS: u16 = 7;
@@ -34,13 +36,30 @@ pue = "1.08"
 carbon_g_per_kwh = "25"
 "#;
 
-/// The simulated hosts and what their agents know.
+/// The hosts and what their agents know.
 pub(crate) struct Fleet {
     hosts: Vec<Host>,
 }
 
+/// Why there is no fleet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetError {
+    /// A host cannot be named.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The recording is damaged.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+}
+
+/// Where a host's readings come from.
+enum Model {
+    Simulated(SimulatedHost),
+    Recorded(RecordedGpu),
+}
+
 struct Host {
-    model: SimulatedHost,
+    model: Model,
     owner: Owner,
     site: &'static str,
     labels: Labels,
@@ -49,10 +68,10 @@ struct Host {
 }
 
 impl Fleet {
-    /// `count` hosts, spread over sites, racks and teams.
-    pub(crate) fn new(count: u16) -> Result<Self, NameError> {
-        let hosts = (0..count).map(|number| Host::new(number, count)).collect::<Result<_, _>>()?;
-        Ok(Self { hosts })
+    /// `count` simulated hosts, spread over sites, racks and teams, and the recorded one.
+    pub(crate) fn new(count: u16) -> Result<Self, FleetError> {
+        let simulated = (0..count).map(|number| Host::simulated(number, count));
+        Ok(Self { hosts: simulated.chain([Host::recorded()]).collect::<Result<_, _>>()? })
     }
 
     /// How many hosts there are.
@@ -60,11 +79,14 @@ impl Fleet {
         self.hosts.len()
     }
 
-    /// What an operator knows of the fleet: sites, and that it is simulated. Teams and racks come from
-    /// the agents.
+    /// What an operator knows of the fleet: sites, and what is simulated or replayed. Teams and racks come
+    /// from the agents.
     pub(crate) fn inventory(&self) -> String {
-        let row = |host: &Host| format!("{},{},true\n", host.owner.name, host.site);
-        ["host,site,simulated\n".to_owned()].into_iter().chain(self.hosts.iter().map(row)).collect()
+        let row = |host: &Host| {
+            let made = if matches!(host.model, Model::Simulated(_)) { "true," } else { ",true" };
+            format!("{},{},{made}\n", host.owner.name, host.site)
+        };
+        ["host,site,simulated,replayed\n".to_owned()].into_iter().chain(self.hosts.iter().map(row)).collect()
     }
 
     /// Owners with the labels that their agents give; their order is their place in a feed.
@@ -100,8 +122,24 @@ impl Fleet {
     }
 }
 
+impl Model {
+    fn devices(&self, period_ns: u64) -> Vec<DeviceDecl> {
+        match self {
+            Self::Simulated(host) => host.devices(period_ns),
+            Self::Recorded(gpu) => vec![gpu.device(period_ns)],
+        }
+    }
+
+    fn samples(&self, at: Utc, period_ns: u64, into: &mut Vec<Sample>) {
+        match self {
+            Self::Simulated(host) => host.samples(at, period_ns, into),
+            Self::Recorded(gpu) => into.push(gpu.sample(0, at)),
+        }
+    }
+}
+
 impl Host {
-    fn new(number: u16, count: u16) -> Result<Self, NameError> {
+    fn simulated(number: u16, count: u16) -> Result<Self, FleetError> {
         const TEAMS: [&str; 4] = ["nlp", "vision", "climate", "genomics"];
         // Two thirds in Paris, the rest in Stockholm, four hosts to a rack.
         let in_paris = u32::from(number) * 3 < u32::from(count) * 2;
@@ -111,11 +149,21 @@ impl Host {
         let team = TEAMS[usize::from(number) * 7 / 3 % TEAMS.len()];
         let labels = [("team", team), ("rack", &*rack), ("simulated", "true")];
         let model = SimulatedHost::new(SEED, number.into(), GPUS)?;
+        Self::new(&name, site, &labels, Model::Simulated(model))
+    }
+
+    /// A real H200, played again and again.
+    fn recorded() -> Result<Self, FleetError> {
+        let labels = [("team", "benchmark"), ("rack", "P00"), ("replayed", "true")];
+        Self::new("replayed-h200", "par1", &labels, Model::Recorded(RecordedGpu::h200()?))
+    }
+
+    fn new(name: &str, site: &'static str, labels: &[(&str, &str)], model: Model) -> Result<Self, FleetError> {
         let declared = |period_ns| {
             Declared::new(Context { clock: Clock::Utc, wall_offset_ns: 0, devices: model.devices(period_ns) })
         };
         let (minutely, live) = (declared(HISTORY_STEP_NS.unsigned_abs()), declared(LIVE_STEP_NS));
-        let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Ok(Self { owner: Owner::host(&name)?, site, labels, minutely, live, model })
+        let labels = labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Ok(Self { owner: Owner::host(name)?, site, labels, minutely, live, model })
     }
 }

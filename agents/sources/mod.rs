@@ -24,6 +24,7 @@ mod hwmon_chips;
 pub mod nvml;
 mod nvml_library;
 pub mod rapl;
+pub mod recorded;
 pub mod replay;
 mod replay_rows;
 pub mod simulated;

@@ -19,4 +19,5 @@ mod live;
 mod metrics;
 mod probe;
 mod published;
+mod recorded_gpu;
 mod rules;
