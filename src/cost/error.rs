@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use meter::hostlist::HostListError;
+
 /// A question that cannot be answered, or a rate card that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CostError {
@@ -38,13 +40,8 @@ pub enum CostError {
         why: String,
     },
     /// A host list or pattern that cannot be read.
-    #[error("the host list {pattern:?} {why}")]
-    HostList {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    HostList(#[from] HostListError),
     /// A rate card with faults, in the order of the file.
     #[error("{}", list(.0))]
     Rates(Vec<Fault>),
@@ -69,7 +66,7 @@ impl CostError {
             Self::Zone(_) => "bad-tz",
             Self::UnknownKey { .. } => "unknown-key",
             Self::Where { .. } => "bad-where",
-            Self::HostList { .. } => "bad-host-list",
+            Self::HostList(_) => "bad-host-list",
             Self::Rates(_) => "bad-rates",
             Self::TooManyRows(_) => "too-many-rows",
             Self::OutsideWindow(_) | Self::Write(_) => "internal",
@@ -84,7 +81,7 @@ impl CostError {
             Self::Step(_) | Self::TooManyRows(_) => Some("step"),
             Self::Zone(_) => Some("tz"),
             Self::UnknownKey { parameter, .. } => Some(parameter),
-            Self::Where { .. } | Self::HostList { .. } => Some("where"),
+            Self::Where { .. } | Self::HostList(_) => Some("where"),
             Self::Rates(_) | Self::OutsideWindow(_) | Self::Write(_) => None,
         }
     }

@@ -8,7 +8,6 @@
 
 pub mod currency;
 pub mod error;
-pub mod hostlist;
 pub mod money;
 pub mod rates;
 mod rates_file;
@@ -24,7 +23,7 @@ pub mod window;
 
 pub use currency::Currency;
 pub use error::{CostError, Fault};
-pub use hostlist::{Pattern, expand};
+pub use meter::hostlist::{self, Pattern, expand};
 pub use rates::{Rate, RateCard, Tariff};
 pub use rollup::{ROWS_MAX, Rollup};
 pub use selector::{By, Dimension, UNATTRIBUTED, Where};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meter::Scope;
+use meter::hostlist::Pattern;
 
 use crate::error::{CostError, shortened};
-use crate::hostlist::Pattern;
 use crate::usage::HostInfo;
 
 /// What the scope of energy is called that the outermost meter saw and no component explains.
@@ -195,7 +195,7 @@ impl Term {
 fn pattern(value: &str) -> Result<Pattern, CostError> {
     let value = value.trim();
     let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-    quoted.map_or_else(|| Pattern::parse(value), |text| Ok(Pattern::literal(text)))
+    Ok(quoted.map_or_else(|| Pattern::parse(value), |text| Ok(Pattern::literal(text)))?)
 }
 
 /// The parts between separators that stand outside brackets and quotes.

@@ -8,6 +8,7 @@
 //! depend on their order.
 
 pub mod hash;
+pub mod hostlist;
 pub mod key;
 pub mod machine;
 pub mod mutant;

@@ -3,12 +3,20 @@
 //! Brackets are Slurm's: numbers keep the width of the range's first one, so `[01-10]` is 01, 02 … 10
 //! and `[8-12]` is 8, 9, 10, 11, 12. `*` stands for any run of characters, `?` for one.
 
-use crate::error::{CostError, shortened};
-
 /// Most names one list may expand to: a hundred times the largest machine.
 pub const NAMES_MAX: usize = 100_000;
 /// Longest pattern in bytes.
 pub const PATTERN_MAX: usize = 1024;
+
+/// A host list or pattern that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host list {pattern:?} {why}")]
+pub struct HostListError {
+    /// The pattern; of a long one the beginning.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
 
 /// A pattern that names match or not; it is never expanded for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +41,9 @@ enum Item {
 /// The names of a host list, in its order.
 ///
 /// # Errors
-/// [`CostError::HostList`] if it cannot be read, holds `*` or `?`, or names more than [`NAMES_MAX`].
-pub fn expand(pattern: &str) -> Result<Vec<String>, CostError> {
-    let bad = |why| CostError::HostList { pattern: shortened(pattern), why };
+/// [`HostListError`] if it cannot be read, holds `*` or `?`, or names more than [`NAMES_MAX`].
+pub fn expand(pattern: &str) -> Result<Vec<String>, HostListError> {
+    let bad = |why| HostListError { pattern: shortened(pattern), why };
     let parsed = Pattern::parse(pattern)?;
     let mut sizes = parsed.segments.iter().map(Segment::size);
     let size = sizes.try_fold(1_u64, |product, size| product.checked_mul(size?));
@@ -51,13 +59,18 @@ pub fn expand(pattern: &str) -> Result<Vec<String>, CostError> {
     Ok(names)
 }
 
+/// The beginning of a text that came from outside, for a message.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// [`CostError::HostList`] if a bracket is not closed, a range runs backwards, or it is too long.
-    pub fn parse(pattern: &str) -> Result<Self, CostError> {
-        let bad = |why| CostError::HostList { pattern: shortened(pattern), why };
+    /// [`HostListError`] if a bracket is not closed, a range runs backwards, or it is too long.
+    pub fn parse(pattern: &str) -> Result<Self, HostListError> {
+        let bad = |why| HostListError { pattern: shortened(pattern), why };
         if pattern.len() > PATTERN_MAX {
             return Err(bad("is longer than 1024 bytes"));
         }
