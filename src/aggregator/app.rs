@@ -14,12 +14,13 @@ use crate::billed::BilledCounters;
 use crate::door::LedgerDoor;
 use crate::health::Health;
 use crate::inventory::Inventory;
-use crate::published::Published;
+use crate::published::{Published, Snapshot};
 use crate::recent::RecentPower;
 use crate::refused::RefusedMachines;
 use crate::settings::Settings;
 use crate::skews::Skews;
 use crate::summary::Summaries;
+use crate::topology::{Topologies, Topology};
 use crate::watched::Watched;
 
 /// Everything a request may need.
@@ -30,8 +31,10 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// Which ledger this is.
     pub identity: Identity,
-    /// Labels and topology.
+    /// Labels, links and service dates.
     pub inventory: Arc<Watched<Inventory>>,
+    /// Who belongs to whom.
+    pub topologies: Topologies,
     /// Prices.
     pub rates: Arc<Watched<RateCard>>,
     /// The configuration.
@@ -58,6 +61,16 @@ pub struct App {
     pub skews: Skews,
     /// One backup at a time: while it is read, the store rewrites nothing.
     pub backups: Arc<Semaphore>,
+}
+
+impl App {
+    /// What there is to answer from, all of this moment: durable figures, who belongs to whom, the time.
+    #[must_use]
+    pub fn moment(&self) -> (Arc<Snapshot>, Arc<Topology>, Utc) {
+        let snapshot = self.published.load();
+        let topology = self.topologies.of(&snapshot, &self.inventory.load());
+        (snapshot, topology, (self.now)())
+    }
 }
 
 /// The wall clock.

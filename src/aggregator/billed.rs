@@ -143,11 +143,11 @@ fn kept(app: &App) -> Result<Billed, Problem> {
 
 /// What every host was billed in all settled slots.
 fn settled(app: &App) -> Result<BTreeMap<(String, String), i128>, Problem> {
-    let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
+    let (snapshot, topology, now) = app.moment();
     let until = Utc(now.0.saturating_sub(SETTLES_NS)).slot();
     let accounts = snapshot.owners().flat_map(|view| &view.state.accounts);
     let Some(first) = accounts.map(|account| account.first.at).min() else { return Ok(BTreeMap::new()) };
-    let labels = label_keys(&snapshot, &inventory);
+    let labels = label_keys(&snapshot, &topology.inventory);
     let query = CostQuery {
         window: Window::of_slots(first.slot(), until),
         by: By::parse("cluster,host", &labels).map_err(|error| cost_problem(&error))?,
@@ -158,7 +158,7 @@ fn settled(app: &App) -> Result<BTreeMap<(String, String), i128>, Problem> {
     if query.window.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let figures = Figures { snapshot: &snapshot, store: &*app.store, inventory: &inventory, now };
+    let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now };
     let answer = query.answer(&figures, &RateCard::default())?;
     let rows = answer.rows.into_iter().filter_map(|row| {
         let mut by = row.by?;

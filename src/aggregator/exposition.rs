@@ -12,8 +12,8 @@ use actix_web::web::Bytes;
 use meter::{OwnerKind, Refusal, Utc};
 
 use crate::hosts_view::{HostState, fenced, host_state};
-use crate::inventory::Inventory;
 use crate::published::{OwnerView, Snapshot};
+use crate::topology::Topology;
 
 pub mod families;
 pub mod process;
@@ -26,8 +26,8 @@ use text::{Family, Format, Kind};
 pub struct Scrape {
     /// The figures.
     pub snapshot: Arc<Snapshot>,
-    /// Labels, and who is retired.
-    pub inventory: Arc<Inventory>,
+    /// Labels, links, and who is retired.
+    pub topology: Arc<Topology>,
     /// The clock.
     pub now: Utc,
     /// Under which name each label key is exposed: the same on every host; see [`text::label_names`].
@@ -125,7 +125,7 @@ impl Scrape {
 
         let hosts = gauge("wattledger_hosts", "Hosts, by state.");
         self.format.head(out, &hosts);
-        let counts = host_counts(&self.snapshot, &self.inventory, self.now);
+        let counts = host_counts(&self.snapshot, &self.topology, self.now);
         for (state, count) in HostState::ALL.into_iter().zip(counts) {
             text::series(out, hosts.name, [("state", state.word())]);
             text::value(out, count);
@@ -142,16 +142,16 @@ impl Scrape {
 
 /// How many hosts there are in each state, in the order of [`HostState::ALL`].
 #[must_use]
-pub fn host_counts(snapshot: &Snapshot, inventory: &Inventory, now: Utc) -> [usize; 5] {
+pub fn host_counts(snapshot: &Snapshot, topology: &Topology, now: Utc) -> [usize; 5] {
     let mut counts = [0; 5];
     for view in snapshot.owners().filter(|view| view.state.owner.kind == OwnerKind::Host) {
-        counts[host_state(&view.state.owner, Some(&view.state), inventory, now) as usize] += 1;
+        counts[host_state(&view.state.owner, Some(&view.state), topology, now) as usize] += 1;
     }
-    let unread = inventory.entries().filter(|(owner, entry)| {
+    let unread = topology.inventory.entries().filter(|(owner, entry)| {
         owner.kind == OwnerKind::Host && entry.alias_of.is_none() && snapshot.owner(owner).is_none()
     });
     for (owner, _) in unread {
-        counts[host_state(owner, None, inventory, now) as usize] += 1;
+        counts[host_state(owner, None, topology, now) as usize] += 1;
     }
     counts
 }

@@ -14,10 +14,10 @@ use energy::{Account, Cell, Flag, OwnerState};
 use meter::{ByQuality, Energy, Labels, Milliwatts, Owner, Quality, SECOND_NS, Utc};
 use serde::Serialize;
 
-use crate::inventory::Inventory;
 use crate::published::OwnerView;
 use crate::query::rfc3339;
 use crate::refused::{RefusedMachine, hex};
+use crate::topology::Topology;
 
 /// Least time after which a host is silent: agents of large fleets post once a minute.
 pub const LIVE_AT_LEAST_NS: u64 = 90 * SECOND_NS as u64;
@@ -173,8 +173,8 @@ impl EnergyView {
 
 /// How a host is at `now`; `state` is absent if nothing was ever read.
 #[must_use]
-pub fn host_state(owner: &Owner, state: Option<&OwnerState>, inventory: &Inventory, now: Utc) -> HostState {
-    if inventory.retired(owner).is_some_and(|retired| retired <= now) {
+pub fn host_state(owner: &Owner, state: Option<&OwnerState>, topology: &Topology, now: Utc) -> HostState {
+    if topology.inventory.retired(owner).is_some_and(|retired| retired <= now) {
         return HostState::Retired;
     }
     let Some((state, newest)) = state.and_then(|state| Some((state, newest_reading(state)?))) else {
@@ -279,17 +279,21 @@ pub fn fenced(state: &OwnerState) -> Energy {
 
 /// The view of one owner; `view` is absent if nothing was ever read.
 #[must_use]
-pub fn host_view(owner: &Owner, view: Option<&OwnerView>, inventory: &Inventory, now: Utc) -> HostView {
+pub fn host_view(owner: &Owner, view: Option<&OwnerView>, topology: &Topology, now: Utc) -> HostView {
     let state = view.map(|view| &*view.state);
     let agent = state.map_or(&[][..], |state| &state.labels);
     HostView {
         id: format!("{}/{}", owner.cluster, owner.name),
         cluster: owner.cluster.to_string(),
         host: owner.name.to_string(),
-        state: host_state(owner, state, inventory, now),
-        alias_of: inventory.entry(owner).and_then(|entry| entry.alias_of.as_ref()).map(|to| to.name.to_string()),
-        chassis: inventory.chassis_at(owner, now).map(|chassis| chassis.name.to_string()),
-        labels: inventory.labels(owner, now, agent),
+        state: host_state(owner, state, topology, now),
+        alias_of: topology
+            .inventory
+            .entry(owner)
+            .and_then(|entry| entry.alias_of.as_ref())
+            .map(|to| to.name.to_string()),
+        chassis: topology.chassis_at(owner, now).map(|chassis| chassis.name.to_string()),
+        labels: topology.inventory.labels(owner, now, agent),
         watts: state.and_then(|state| boundary_watts(state, now)).map(watts),
         lifetime: EnergyView::new(&state.map(boundary_lifetime).unwrap_or_default()),
         last_reading: state.and_then(newest_reading).map(rfc3339),
@@ -298,7 +302,7 @@ pub fn host_view(owner: &Owner, view: Option<&OwnerView>, inventory: &Inventory,
         readings: state.map_or(0, |state| state.readings),
         refused: state.map_or(&[][..], |s| &s.refused).iter().map(|(reason, count)| (reason.code(), *count)).collect(),
         fenced_joules: state.map_or(Energy::ZERO, fenced).joules(),
-        flags: state.map(|state| host_flags(state, inventory)).unwrap_or_default(),
+        flags: state.map(|state| host_flags(state, topology)).unwrap_or_default(),
         machine: state.and_then(|state| state.fingerprint).map(|machine| hex(&machine)),
         refused_machine: None,
     }
@@ -317,10 +321,10 @@ impl HostView {
 }
 
 /// The words of everything that people should look at of a host.
-fn host_flags(state: &OwnerState, inventory: &Inventory) -> Vec<&'static str> {
+fn host_flags(state: &OwnerState, topology: &Topology) -> Vec<&'static str> {
     let mut words = flags(&state.accounts);
     let newest = newest_reading(state);
-    if inventory.retired(&state.owner).is_some_and(|retired| newest.is_some_and(|newest| newest > retired)) {
+    if topology.inventory.retired(&state.owner).is_some_and(|retired| newest.is_some_and(|newest| newest > retired)) {
         words.push(REPORTS_THOUGH_RETIRED);
     }
     words

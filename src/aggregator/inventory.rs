@@ -25,7 +25,6 @@ pub use fault::{Fault, InventoryError};
 #[derive(Debug, Default)]
 pub struct Inventory {
     entries: BTreeMap<Owner, Entry>,
-    linked: BTreeMap<Owner, BTreeSet<Owner>>,
     /// Who was retired by an act, whatever the file says; shared by all that were read from it.
     retirements: Arc<Retirements>,
 }
@@ -96,12 +95,6 @@ impl Inventory {
         self.entry(shown).and_then(|entry| entry.retired).into_iter().chain(by_act).min()
     }
 
-    /// The hosts that ever sit in this chassis.
-    #[must_use]
-    pub fn hosts_of(&self, chassis: &Owner) -> Option<&BTreeSet<Owner>> {
-        self.linked.get(chassis)
-    }
-
     /// Every label key of every row.
     #[must_use]
     pub fn label_keys(&self) -> BTreeSet<&str> {
@@ -116,36 +109,12 @@ impl Inventory {
         merged(span, agent_labels(agent, at))
     }
 
-    /// The chassis that `host` sits in at one instant.
+    /// Where labels of `owner` may change: the borders of its rows' validity and of the agent's words.
     #[must_use]
-    pub fn chassis_at(&self, host: &Owner, at: Utc) -> Option<&Owner> {
-        self.spans(host).iter().find(|span| span.valid.contains(&at))?.chassis.as_ref()
-    }
-
-    /// The labels in force for `owner` over `range`: consecutive intervals that cover it, cut also where
-    /// it moves to another chassis. Labels only change where a row's validity begins or ends or where the agent gave new ones, so a reader of
-    /// thousands of slots looks them up once.
-    #[must_use]
-    pub fn intervals(&self, owner: &Owner, range: Range<Utc>, agent: &[LabelsSince]) -> Vec<(Range<Utc>, Arc<Labels>)> {
-        let spans = self.spans(owner);
-        let mut borders = BTreeSet::from([range.start]);
-        borders.extend(spans.iter().flat_map(|span| [span.valid.start, span.valid.end]));
+    pub fn borders(&self, owner: &Owner, agent: &[LabelsSince]) -> BTreeSet<Utc> {
+        let rows = self.spans(owner).iter().flat_map(|span| [span.valid.start, span.valid.end]);
         // The agent's first labels hold from the beginning: its first border is none.
-        borders.extend(agent.iter().skip(1).map(|since| since.from));
-        let inside: Vec<Utc> = borders.into_iter().filter(|at| *at >= range.start && *at < range.end).collect();
-        let ends = inside.iter().skip(1).copied().chain([range.end]);
-        let mut intervals: Vec<(Range<Utc>, Arc<Labels>)> = Vec::with_capacity(inside.len());
-        let mut last_chassis = None;
-        for (start, end) in inside.iter().copied().zip(ends) {
-            let labels = self.labels(owner, start, agent);
-            let chassis = self.chassis_at(owner, start);
-            let moved = last_chassis.replace(chassis).is_some_and(|before| before != chassis);
-            match intervals.last_mut() {
-                Some((before, same)) if *same == labels && !moved => before.end = end,
-                _ => intervals.push((start..end, labels)),
-            }
-        }
-        intervals
+        rows.chain(agent.iter().skip(1).map(|since| since.from)).collect()
     }
 
     /// The spans of an owner, or of what it is an alias of.

@@ -32,6 +32,7 @@ pub mod lines;
 pub mod page;
 pub mod query;
 pub mod summary;
+pub mod topology;
 pub mod watched;
 pub mod whereabouts;
 

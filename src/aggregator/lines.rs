@@ -21,8 +21,8 @@ use energy::HourBlock;
 use meter::{Owner, OwnerKind, Slot, Utc};
 use store::{HistoryEntry, HistoryQuery, Store, StoreError};
 
-use crate::inventory::Inventory;
 use crate::published::{OwnerView, Snapshot};
+use crate::topology::Topology;
 
 mod shared;
 mod unit;
@@ -38,8 +38,8 @@ pub struct Figures<'a> {
     pub snapshot: &'a Snapshot,
     /// The history behind them.
     pub store: &'a dyn Store,
-    /// Labels, topology and service dates.
-    pub inventory: &'a Inventory,
+    /// Labels, links and service dates.
+    pub topology: &'a Topology,
     /// Expected time ends here.
     pub now: Utc,
 }
@@ -66,13 +66,13 @@ pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) ->
     if window.is_empty() {
         return Ok(());
     }
-    let shared = Shared::of(figures.inventory);
+    let shared = Shared::of(figures.topology);
     if !shared.hosts.is_empty() {
         add_shared(figures, window, &shared, rollup)?;
     }
     let mut unread = unread_hosts(figures);
     for (number, part) in figures.snapshot.parts.iter().enumerate() {
-        let is_plain = |owner: &Owner| is_billed(owner, figures.inventory) && !shared.hosts.contains(owner);
+        let is_plain = |owner: &Owner| is_billed(owner, figures.topology) && !shared.hosts.contains(owner);
         let rows = part.owners.iter().filter(|(owner, _)| is_plain(owner));
         let mut units: Vec<Unit<'_>> = Vec::with_capacity(part.owners.len());
         let missing = unread.remove(&number).unwrap_or_default().into_iter().filter(|owner| is_plain(owner));
@@ -90,10 +90,10 @@ pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) ->
 }
 
 /// Whether an owner has lines of its own.
-fn is_billed(owner: &Owner, inventory: &Inventory) -> bool {
+fn is_billed(owner: &Owner, topology: &Topology) -> bool {
     match owner.kind {
         OwnerKind::Host => true,
-        OwnerKind::Chassis => inventory.hosts_of(owner).is_none(),
+        OwnerKind::Chassis => topology.hosts_of(owner).is_none(),
         OwnerKind::Meter => false,
     }
 }
@@ -101,9 +101,8 @@ fn is_billed(owner: &Owner, inventory: &Inventory) -> bool {
 /// Hosts that have no readings of their own, but a chassis that has; by partition.
 fn unread_hosts<'a>(figures: &Figures<'a>) -> HashMap<usize, Vec<&'a Owner>> {
     let mut unread: HashMap<usize, Vec<&Owner>> = HashMap::new();
-    for (owner, _) in figures.inventory.entries() {
-        let silent = owner.kind == OwnerKind::Host && figures.snapshot.owner(owner).is_none();
-        if silent && chassis_of(figures, owner).is_some() {
+    for owner in figures.topology.linked_hosts() {
+        if figures.snapshot.owner(owner).is_none() && chassis_of(figures, owner).is_some() {
             unread.entry(usize::from(owner.part())).or_default().push(owner);
         }
     }
@@ -116,20 +115,19 @@ fn chassis_of<'a>(figures: &Figures<'a>, host: &Owner) -> Option<&'a OwnerView> 
 }
 
 fn all_chassis_of<'a>(figures: &Figures<'a>, host: &Owner) -> impl Iterator<Item = &'a OwnerView> {
-    let spans = figures.inventory.entry(host).map_or(&[][..], |entry| &entry.spans);
-    spans.iter().filter_map(|span| figures.snapshot.owner(span.chassis.as_ref()?)).map(|view| &**view)
+    figures.topology.chassis_of(host).filter_map(|chassis| figures.snapshot.owner(chassis)).map(|view| &**view)
 }
 
 /// When readings are expected of an owner.
 fn expected(figures: &Figures<'_>, owner: &Owner, view: Option<&OwnerView>) -> Range<Utc> {
-    let entry = figures.inventory.entry(figures.inventory.canonical(owner));
+    let entry = figures.topology.inventory.entry(figures.topology.inventory.canonical(owner));
     let accounts = || view.into_iter().chain(all_chassis_of(figures, owner)).flat_map(|view| &view.state.accounts);
     let first = accounts().map(|account| account.first.at).min();
     let start = entry.and_then(|entry| entry.in_service).or(first).unwrap_or(figures.now);
     // An alias is a name that a machine once had: nothing is expected under it any more.
-    let is_alias = figures.inventory.canonical(owner) != owner;
+    let is_alias = figures.topology.inventory.canonical(owner) != owner;
     let last = accounts().map(|account| account.frontier.at).max().filter(|_| is_alias);
-    let end = figures.inventory.retired(owner).into_iter().chain(last).fold(figures.now, Utc::min);
+    let end = figures.topology.inventory.retired(owner).into_iter().chain(last).fold(figures.now, Utc::min);
     start..end.max(start)
 }
 
@@ -141,13 +139,13 @@ fn stretches(
     window: Window,
     rollup: &mut Rollup<'_>,
 ) -> Vec<Stretch> {
-    let inventory = figures.inventory;
-    let shown = inventory.canonical(owner);
+    let topology = figures.topology;
+    let shown = topology.inventory.canonical(owner);
     let agent = view.map_or(&[][..], |view| &view.state.labels);
     let mut stretches: Vec<Stretch> = Vec::new();
-    for (range, labels) in inventory.intervals(owner, window.start()..window.end(), agent) {
+    for (range, labels) in topology.intervals(owner, window.start()..window.end(), agent) {
         let chassis =
-            if owner.kind == OwnerKind::Chassis { Some(owner) } else { inventory.chassis_at(shown, range.start) };
+            if owner.kind == OwnerKind::Chassis { Some(owner) } else { topology.chassis_at(shown, range.start) };
         let name = &*shown.name;
         let info = HostInfo { cluster: &shown.cluster, name, chassis: chassis.map(|c| &*c.name), labels: &labels };
         // The labels in force where a slot begins hold for all of it.

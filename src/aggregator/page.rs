@@ -12,6 +12,7 @@ use crate::exposition::host_counts;
 use crate::hosts_view::HostState;
 use crate::published::Snapshot;
 use crate::summary::Summary;
+use crate::topology::Topology;
 
 pub mod chart;
 mod hosts;
@@ -89,9 +90,9 @@ impl PageView {
     /// What there is to see now. `server` is the address people reach this page under.
     #[must_use]
     pub fn new(app: &App, summary: &Summary, server: String, nonce: String) -> Self {
-        let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
-        let table = hosts::Table::new(&snapshot, &inventory, &summary.today, now);
-        let counts = host_counts(&snapshot, &inventory, now);
+        let (snapshot, topology, now) = app.moment();
+        let table = hosts::Table::new(&snapshot, &topology, &summary.today, now);
+        let counts = host_counts(&snapshot, &topology, now);
         let quality = &summary.today.total.quality;
         let (covered, expected) = (quality.covered_seconds, quality.expected_seconds);
         let (groups, more_groups) = groups(summary);
@@ -250,10 +251,10 @@ fn thousandth(milli: u64) -> f64 {
 }
 
 /// Whether an owner is a row of the table of hosts.
-fn is_shown(snapshot_owner: &meter::Owner, inventory: &crate::inventory::Inventory) -> bool {
-    match snapshot_owner.kind {
+fn is_shown(owner: &meter::Owner, topology: &Topology) -> bool {
+    match owner.kind {
         OwnerKind::Host => true,
-        OwnerKind::Chassis => inventory.hosts_of(snapshot_owner).is_none(),
+        OwnerKind::Chassis => topology.hosts_of(owner).is_none(),
         OwnerKind::Meter => false,
     }
 }
@@ -261,7 +262,7 @@ fn is_shown(snapshot_owner: &meter::Owner, inventory: &crate::inventory::Invento
 /// Every owner of the snapshot that is a row of the table.
 fn shown_owners<'a>(
     snapshot: &'a Snapshot,
-    inventory: &'a crate::inventory::Inventory,
+    topology: &'a Topology,
 ) -> impl Iterator<Item = &'a crate::published::OwnerView> {
-    snapshot.owners().map(|view| &**view).filter(|view| is_shown(&view.state.owner, inventory))
+    snapshot.owners().map(|view| &**view).filter(|view| is_shown(&view.state.owner, topology))
 }

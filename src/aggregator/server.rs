@@ -36,6 +36,7 @@ use crate::shutdown::{self, DeathWatch};
 use crate::skews::Skews;
 use crate::store_actor::{Export, StoreActor};
 use crate::summary::Summaries;
+use crate::topology::Topologies;
 use crate::watched::Watched;
 use crate::whereabouts;
 
@@ -185,6 +186,7 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
         settings,
         now,
         inventory: Arc::clone(&inventory),
+        topologies: Topologies::default(),
         rates: Arc::clone(&rates),
         summaries: Summaries::default(),
         billed: BilledCounters::default(),

@@ -57,12 +57,11 @@ impl Summaries {
 
 impl Summary {
     fn new(app: &App) -> Result<Self, Problem> {
-        let (snapshot, inventory, card, now) =
-            (app.published.load(), app.inventory.load(), app.rates.load(), (app.now)());
-        let labels = label_keys(&snapshot, &inventory);
+        let ((snapshot, topology, now), card) = (app.moment(), app.rates.load());
+        let labels = label_keys(&snapshot, &topology.inventory);
         let key = ["team", "site"].into_iter().find(|key| labels.contains(*key)).unwrap_or("host");
         let zone = Zone::of(&app.settings.server.timezone).map_err(|error| cost_problem(&error))?;
-        let figures = Figures { snapshot: &snapshot, store: &*app.store, inventory: &inventory, now };
+        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now };
         let ask = |window: &str, by: &str, step: Option<Step>| {
             let window = Window::parse(window, now, &zone.tz).map_err(|error| cost_problem(&error))?;
             let by = By::parse(by, &labels).map_err(|error| cost_problem(&error))?;

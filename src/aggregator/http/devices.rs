@@ -27,14 +27,14 @@ pub async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespo
     let params = Params::read(request.query_string(), &["limit", "cursor", "where"])?;
     let page = Page::read(&params)?;
     off_thread(move || {
-        let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
-        let select = params.get("where").map(|text| Where::parse(text, &label_keys(&snapshot, &inventory)));
+        let (snapshot, topology, now) = app.moment();
+        let select = params.get("where").map(|text| Where::parse(text, &label_keys(&snapshot, &topology.inventory)));
         let select = select.transpose().map_err(|error| cost_problem(&error))?.unwrap_or_default();
         let owners: BTreeMap<String, _> =
             snapshot.owners().map(|view| (owner_key(&view.state.owner), Arc::clone(view))).collect();
         let of_owner = |(key, view): (String, Arc<OwnerView>)| {
             let state = &view.state;
-            let listed = is_selected(&select, &state.owner, Some(&view), &inventory, now);
+            let listed = is_selected(&select, &state.owner, Some(&view), &topology, now);
             let accounts = state.keys.iter().filter(|key| listed && select.selects_line(Some(key.scope), &key.device));
             let ids: BTreeMap<String, String> =
                 accounts.map(|account| (format!("{key} {account}"), format!("{}/{account}", state.owner))).collect();

@@ -18,6 +18,7 @@ use crate::hosts_view::{HostState, HostView, device_views, host_view};
 use crate::inventory::Inventory;
 use crate::published::{OwnerView, Snapshot};
 use crate::query::{Params, cost_problem, label_keys, rfc3339};
+use crate::topology::Topology;
 
 /// Lists hosts.
 ///
@@ -58,16 +59,16 @@ pub(super) async fn list_kind(
     let words: Vec<&str> = std::iter::once("").chain(HostState::ALL.map(HostState::word)).collect();
     let state = params.one_of("state", &words)?.to_owned();
     off_thread(move || {
-        let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
-        let select = params.get("where").map(|text| Where::parse(text, &label_keys(&snapshot, &inventory)));
+        let (snapshot, topology, now) = app.moment();
+        let select = params.get("where").map(|text| Where::parse(text, &label_keys(&snapshot, &topology.inventory)));
         let select = select.transpose().map_err(|error| cost_problem(&error))?;
         let wanted = |(owner, view): (&Owner, Option<&OwnerView>)| {
-            let selected = select.as_ref().is_none_or(|select| is_selected(select, owner, view, &inventory, now));
-            let shown = selected.then(|| host_view(owner, view, &inventory, now))?;
+            let selected = select.as_ref().is_none_or(|select| is_selected(select, owner, view, &topology, now));
+            let shown = selected.then(|| host_view(owner, view, &topology, now))?;
             let shown = shown.with_refused(app.refused.of(owner));
             (state.is_empty() || shown.state.word() == state).then_some(shown)
         };
-        let paged = page.of(owners(&snapshot, &inventory, kind), wanted);
+        let paged = page.of(owners(&snapshot, &topology.inventory, kind), wanted);
         Ok(json!({
             "as_of": rfc3339(snapshot.as_of), member: paged.items, "next_cursor": paged.next_cursor,
         }))
@@ -81,21 +82,21 @@ pub(super) fn is_selected(
     select: &Where,
     owner: &Owner,
     view: Option<&OwnerView>,
-    inventory: &Inventory,
+    topology: &Topology,
     now: Utc,
 ) -> bool {
     let agent = view.map_or(&[][..], |view| &view.state.labels);
-    let labels = inventory.labels(owner, now, agent);
-    let chassis = if owner.kind == OwnerKind::Chassis { Some(owner) } else { inventory.chassis_at(owner, now) };
+    let labels = topology.inventory.labels(owner, now, agent);
+    let chassis = if owner.kind == OwnerKind::Chassis { Some(owner) } else { topology.chassis_at(owner, now) };
     let chassis = chassis.map(|chassis| &*chassis.name);
     select.selects_host(&HostInfo { cluster: &owner.cluster, name: &owner.name, chassis, labels: &labels })
 }
 
 pub(super) fn one_kind(app: &App, id: &str, kind: OwnerKind) -> Result<HttpResponse, Problem> {
-    let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
-    let owner = resolve(&snapshot, &inventory, kind, id)?;
+    let (snapshot, topology, now) = app.moment();
+    let owner = resolve(&snapshot, &topology.inventory, kind, id)?;
     let view = snapshot.owner(&owner).map(|view| &**view);
-    let shown: HostView = host_view(&owner, view, &inventory, now).with_refused(app.refused.of(&owner));
+    let shown: HostView = host_view(&owner, view, &topology, now).with_refused(app.refused.of(&owner));
     let devices: Vec<_> = view.into_iter().flat_map(|view| device_views(&view.state, now)).collect();
     Ok(answer(&json!({ "as_of": rfc3339(snapshot.as_of), kind.word(): shown, "devices": devices })))
 }

@@ -23,14 +23,14 @@ pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
     let chunks = off_thread(move || {
-        let (snapshot, inventory) = (app.published.load(), app.inventory.load());
-        let keys = label_keys(&snapshot, &inventory);
+        let (snapshot, topology, now) = app.moment();
+        let keys = label_keys(&snapshot, &topology.inventory);
         let names = text::label_names(keys.iter().map(String::as_str), &["cluster", "host", "kind"]);
         let scrape = Scrape {
             label_names: names.into_iter().map(|(key, name)| (key.to_owned(), name)).collect(),
             snapshot,
-            inventory,
-            now: (app.now)(),
+            topology,
+            now,
             format,
             shard: (u8::try_from(shard - 1).unwrap_or(0), u8::try_from(of).unwrap_or(1)),
             per_account: app.settings.metrics.per_account,

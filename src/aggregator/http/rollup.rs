@@ -23,11 +23,10 @@ pub async fn rollup(app: web::Data<App>, request: HttpRequest) -> Result<HttpRes
 /// The answer to a question of cost, worked out off the HTTP threads.
 pub(super) async fn answer(app: web::Data<App>, params: Params) -> Result<Answer, Problem> {
     off_thread(move || {
-        let (snapshot, inventory, card) = (app.published.load(), app.inventory.load(), app.rates.load());
-        let now = (app.now)();
-        let labels = label_keys(&snapshot, &inventory);
+        let ((snapshot, topology, now), card) = (app.moment(), app.rates.load());
+        let labels = label_keys(&snapshot, &topology.inventory);
         let query = CostQuery::read(&params, &labels, now, &app.settings.server.timezone)?;
-        let figures = Figures { snapshot: &snapshot, store: &*app.store, inventory: &inventory, now };
+        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now };
         query.answer(&figures, &card)
     })
     .await

@@ -21,8 +21,8 @@ pub async fn top(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
     let params = Params::read(request.query_string(), &["by", "limit", "where"])?;
     let limit = params.number("limit", 10, 1..=1000)?;
     off_thread(move || {
-        let (snapshot, inventory, now) = (app.published.load(), app.inventory.load(), (app.now)());
-        let labels = label_keys(&snapshot, &inventory);
+        let (snapshot, topology, now) = app.moment();
+        let labels = label_keys(&snapshot, &topology.inventory);
         let by = By::parse(params.get("by").unwrap_or("host"), &labels).map_err(|error| cost_problem(&error))?;
         let select = Where::parse(params.get("where").unwrap_or(""), &labels).map_err(|error| cost_problem(&error))?;
         if by.splits_hosts() || select.splits_hosts() {
@@ -32,12 +32,12 @@ pub async fn top(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
         let mut groups: BTreeMap<Vec<String>, (u64, usize)> = BTreeMap::new();
         for view in snapshot.owners() {
             let owner = &view.state.owner;
-            let is_host = owner.kind == OwnerKind::Host
-                || owner.kind == OwnerKind::Chassis && inventory.hosts_of(owner).is_none();
+            let is_host =
+                owner.kind == OwnerKind::Host || owner.kind == OwnerKind::Chassis && topology.hosts_of(owner).is_none();
             let Some(Milliwatts(power)) = is_host.then(|| boundary_watts(&view.state, now)).flatten() else { continue };
-            let labels = inventory.labels(owner, now, &view.state.labels);
-            let shown = inventory.canonical(owner);
-            let chassis = inventory.chassis_at(shown, now).map(|chassis| &*chassis.name);
+            let labels = topology.inventory.labels(owner, now, &view.state.labels);
+            let shown = topology.inventory.canonical(owner);
+            let chassis = topology.chassis_at(shown, now).map(|chassis| &*chassis.name);
             let info = HostInfo { cluster: &shown.cluster, name: &shown.name, chassis, labels: &labels };
             if select.selects_host(&info) {
                 let key = by.dimensions().iter().map(|dimension| dimension.of_host(&info).to_owned()).collect();

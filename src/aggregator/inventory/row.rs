@@ -60,13 +60,7 @@ impl Rows {
             self.faults.sort_by_key(|fault| fault.line);
             return Err(self.faults);
         }
-        let mut inventory = Inventory { entries: self.entries, ..Inventory::default() };
-        for (host, entry) in &inventory.entries {
-            for chassis in entry.spans.iter().filter_map(|span| span.chassis.as_ref()) {
-                inventory.linked.entry(chassis.clone()).or_default().insert(host.clone());
-            }
-        }
-        Ok(inventory)
+        Ok(Inventory { entries: self.entries, ..Inventory::default() })
     }
 
     /// An alias of an alias would make the name shown depend on the order of look-ups.

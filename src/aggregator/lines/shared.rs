@@ -11,13 +11,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use cost::{Rollup, Window};
 use energy::{Billed, Cell};
-use meter::{ByQuality, Energy, Owner, OwnerKind, Slot};
+use meter::{ByQuality, Energy, Owner, Slot};
 
 use super::unit::{Unit, Weight};
 use super::waiting::Waiting;
 use super::{Figures, LinesError, expected, read, stretches};
-use crate::inventory::Inventory;
 use crate::published::OwnerView;
+use crate::topology::Topology;
 
 /// Cells that may wait at a time: 64 MiB at 64 bytes each.
 const CELLS_MAX: usize = 1 << 20;
@@ -29,11 +29,11 @@ pub(super) struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn of(inventory: &'a Inventory) -> Self {
+    pub(super) fn of(topology: &'a Topology) -> Self {
         let mut shared = Self { hosts: BTreeSet::new(), chassis: BTreeSet::new() };
-        for (host, entry) in inventory.entries().filter(|(owner, _)| owner.kind == OwnerKind::Host) {
-            let chassis: BTreeSet<&Owner> = entry.spans.iter().filter_map(|span| span.chassis.as_ref()).collect();
-            let has_many = |chassis: &&Owner| inventory.hosts_of(chassis).is_some_and(|hosts| hosts.len() > 1);
+        for host in topology.linked_hosts() {
+            let chassis: BTreeSet<&Owner> = topology.chassis_of(host).collect();
+            let has_many = |chassis: &&Owner| topology.hosts_of(chassis).is_some_and(|hosts| hosts.len() > 1);
             if chassis.len() > 1 || chassis.iter().any(has_many) {
                 shared.hosts.insert(host);
                 shared.chassis.extend(chassis);
@@ -66,7 +66,7 @@ pub(super) fn add_shared<'a>(
     let number: HashMap<&Owner, usize> = shared.hosts.iter().enumerate().map(|(index, &host)| (host, index)).collect();
     let enclosure = |&chassis: &&'a Owner| {
         let view: &OwnerView = figures.snapshot.owner(chassis)?;
-        let hosts = figures.inventory.hosts_of(chassis)?.iter();
+        let hosts = figures.topology.hosts_of(chassis)?.iter();
         let mut waiting = Waiting::default();
         waiting.take_open(view, 0);
         Some(Enclosure { view, hosts: hosts.filter_map(|host| Some((host, *number.get(host)?))).collect(), waiting })
@@ -89,7 +89,7 @@ pub(super) fn add_shared<'a>(
             }
         })?;
         for enclosure in &mut enclosures {
-            enclosure.share_out(chunk.until(), figures.inventory, &mut units);
+            enclosure.share_out(chunk.until(), figures.topology, &mut units);
         }
         units.iter_mut().try_for_each(|unit| unit.bill_until(chunk.until(), rollup))?;
     }
@@ -111,7 +111,7 @@ fn chunks(window: Window, accounts: usize) -> impl Iterator<Item = Window> {
 
 impl Enclosure<'_> {
     /// Gives the hosts their shares of every slot before `border`.
-    fn share_out(&mut self, border: Slot, inventory: &Inventory, units: &mut [Unit<'_>]) {
+    fn share_out(&mut self, border: Slot, topology: &Topology, units: &mut [Unit<'_>]) {
         let mut billed = Billed::default();
         while let Some((slot, cells)) = self.waiting.pop_before(border) {
             energy::bill(&self.view.state.keys, &cells, &mut billed);
@@ -121,7 +121,7 @@ impl Enclosure<'_> {
                 rest += line.energy;
             }
             let owner = &self.view.state.owner;
-            let sits = |(host, _): &&(&Owner, usize)| inventory.chassis_at(host, slot.start()) == Some(owner);
+            let sits = |(host, _): &&(&Owner, usize)| topology.chassis_at(host, slot.start()) == Some(owner);
             let mut there: Vec<usize> = self.hosts.iter().filter(sits).map(|(_, unit)| *unit).collect();
             if there.is_empty() {
                 // Its energy must not vanish because a link is dated too narrowly.

@@ -9,8 +9,8 @@ use meter::{Labels, Milliwatts, Owner, OwnerKind, SECOND_NS, Utc};
 use super::words::{self, Figure};
 use super::{cost_of, shown_owners, width};
 use crate::hosts_view::{HostState, boundary_lifetime, boundary_watts, host_state, newest_reading};
-use crate::inventory::Inventory;
 use crate::published::Snapshot;
+use crate::topology::Topology;
 
 /// Most labels shown of one host.
 const LABELS_MAX: usize = 4;
@@ -52,17 +52,17 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, inventory: &'a Inventory, today: &'a Answer, now: Utc) -> Self {
-        let read = shown_owners(snapshot, inventory).map(|view| (&view.state.owner, Some(&*view.state)));
-        let unread = inventory.entries().filter(|(owner, entry)| {
+    pub(super) fn new(snapshot: &'a Snapshot, topology: &'a Topology, today: &'a Answer, now: Utc) -> Self {
+        let read = shown_owners(snapshot, topology).map(|view| (&view.state.owner, Some(&*view.state)));
+        let unread = topology.inventory.entries().filter(|(owner, entry)| {
             owner.kind == OwnerKind::Host && entry.alias_of.is_none() && snapshot.owner(owner).is_none()
         });
         let unread = unread.map(|(owner, _)| (owner, None));
         let host = |(owner, state): (&'a Owner, Option<&'a OwnerState>)| Host {
             owner,
             state,
-            how: host_state(owner, state, inventory, now),
-            labels: inventory.labels(owner, now, state.map_or(&[], |state| &state.labels)),
+            how: host_state(owner, state, topology, now),
+            labels: topology.inventory.labels(owner, now, state.map_or(&[], |state| &state.labels)),
             watts: state.and_then(|state| boundary_watts(state, now)),
         };
         let mut rows: Vec<Host<'a>> = read.chain(unread).map(host).collect();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aggregator::inventory::read::inventory;
 use aggregator::inventory::{Fault, Inventory};
+use aggregator::topology::Topology;
 use energy::LabelsSince;
 use meter::{Owner, OwnerKind, Utc};
 
@@ -57,7 +58,7 @@ fn labels_hold_from_their_first_day_up_to_their_last_exclusive() {
 
 #[test]
 fn per_key_the_inventory_wins_over_the_agent() {
-    let inventory = read("host,valid_from,team\nn1,2026-10-05,sure\n");
+    let inventory = Arc::new(read("host,valid_from,team\nn1,2026-10-05,sure\n"));
     let agent = [
         since("2026-10-03T00:00:00Z", &[("team", "claimed"), ("rack", "r1")]),
         since("2026-10-06T00:00:00Z", &[("rack", "r2")]),
@@ -72,7 +73,7 @@ fn per_key_the_inventory_wins_over_the_agent() {
 
     // The intervals are what look-ups at single instants say, and they tile the range.
     let range = at("2026-10-01T00:00:00Z")..at("2026-10-10T00:00:00Z");
-    let intervals = inventory.intervals(&host("n1"), range.clone(), &agent);
+    let intervals = Topology::of(Arc::clone(&inventory)).intervals(&host("n1"), range.clone(), &agent);
     let starts: Vec<String> = intervals.iter().map(|(range, _)| cost::window::stamp(range.start)).collect();
     assert_eq!(starts, ["2026-10-01T00:00:00Z", "2026-10-05T00:00:00Z", "2026-10-06T00:00:00Z"]);
     assert!(intervals.windows(2).all(|pair| pair[0].0.end == pair[1].0.start) && intervals[2].0.end == range.end);
@@ -88,9 +89,11 @@ fn topology_dates_and_aliases_are_read() {
     let inventory =
         read("host,chassis,in_service,retired,alias_of\nn1,enc-1,2026-01-01,2026-12-31,\nold,,,,n1\n,enc-2,,,\n");
     let chassis = |name| Owner::new("default", OwnerKind::Chassis, name).expect("a name");
-    assert_eq!(inventory.chassis_at(&host("n1"), at("2026-10-01T00:00:00Z")), Some(&chassis("enc-1")));
-    assert_eq!(inventory.hosts_of(&chassis("enc-1")).expect("a host").iter().collect::<Vec<_>>(), [&host("n1")]);
-    assert!(inventory.entry(&chassis("enc-2")).is_some() && inventory.hosts_of(&chassis("enc-2")).is_none());
+    let inventory = Arc::new(inventory);
+    let topology = Topology::of(Arc::clone(&inventory));
+    assert_eq!(topology.chassis_at(&host("n1"), at("2026-10-01T00:00:00Z")), Some(&chassis("enc-1")));
+    assert_eq!(topology.hosts_of(&chassis("enc-1")).expect("a host").iter().collect::<Vec<_>>(), [&host("n1")]);
+    assert!(inventory.entry(&chassis("enc-2")).is_some() && topology.hosts_of(&chassis("enc-2")).is_none());
     let entry = inventory.entry(&host("n1")).expect("an entry");
     assert_eq!((entry.in_service, entry.retired), (Some(at("2026-01-01T00:00:00Z")), Some(at("2026-12-31T00:00:00Z"))));
     assert_eq!(inventory.canonical(&host("old")), &host("n1"));

@@ -50,7 +50,7 @@ fn scrape(fleet: &Fleet, format: Format, shard: (u8, u8), per_account: bool) -> 
     let label_names = [("team", "team"), ("k8s.io/pool", "k8s_io_pool")];
     let scrape = Scrape {
         snapshot: Arc::new(fleet.snapshot(now())),
-        inventory: Arc::default(),
+        topology: Arc::default(),
         now: now(),
         label_names: label_names.map(|(key, name)| (key.to_owned(), name.to_owned())).into(),
         format,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use aggregator::inventory::Inventory;
 use aggregator::inventory::read::inventory;
 use aggregator::lines::Figures;
 use aggregator::published::Snapshot;
 use aggregator::query::{CostQuery, Zone, label_keys};
+use aggregator::topology::Topology;
 use cost::{Answer, By, RateCard, Step, Where, Window};
 use meter::{ByQuality, Energy, Owner, OwnerKind, Quality, Scope, Slot, Utc};
 use store::Store;
@@ -16,18 +16,19 @@ use crate::fleet::{Fleet, MONDAY, cell, host, kj};
 struct Ask<'a> {
     fleet: &'a Fleet,
     snapshot: Snapshot,
-    inventory: Inventory,
+    topology: Topology,
     now: Utc,
 }
 
 impl<'a> Ask<'a> {
     fn of(fleet: &'a Fleet, csv: &str, now: Utc) -> Self {
         let inventory = inventory("inventory.csv", csv.as_bytes()).expect("a good inventory");
-        Self { fleet, snapshot: fleet.snapshot(now), inventory, now }
+        let topology = Topology::of(inventory.into());
+        Self { fleet, snapshot: fleet.snapshot(now), topology, now }
     }
 
     fn answer(&self, by: &str, select: &str, step: Option<Step>, slots: std::ops::Range<i32>) -> Answer {
-        let labels = label_keys(&self.snapshot, &self.inventory);
+        let labels = label_keys(&self.snapshot, &self.topology.inventory);
         let query = CostQuery {
             window: Window::of_slots(Slot(slots.start), Slot(slots.end)),
             by: By::parse(by, &labels).expect("keys"),
@@ -36,7 +37,7 @@ impl<'a> Ask<'a> {
             zone: Zone::of("UTC").expect("a zone"),
         };
         let store: &dyn Store = &*self.fleet.store;
-        let figures = Figures { snapshot: &self.snapshot, store, inventory: &self.inventory, now: self.now };
+        let figures = Figures { snapshot: &self.snapshot, store, topology: &self.topology, now: self.now };
         query.answer(&figures, &RateCard::default()).expect("an answer")
     }
 
