@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aggregator::inventory::Inventory;
 use aggregator::lines::Figures;
 use aggregator::published::Snapshot;
 use aggregator::query::{CostQuery, Zone, label_keys};
+use aggregator::topology::Topology;
 use cost::{By, RateCard, Where, Window};
 use criterion::{Criterion, criterion_group, criterion_main};
 use energy::{Account, Cell, Edge, HourBlock, HourCell, LabelsSince, OwnerState};
@@ -83,8 +83,8 @@ fn ledger(directory: &Path) -> (SledStore, Snapshot) {
 fn lines(c: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, snapshot) = ledger(directory.path());
-    let inventory = Inventory::default();
-    let labels = label_keys(&snapshot, &inventory);
+    let topology = Topology::default();
+    let labels = label_keys(&snapshot, &topology.inventory);
     let (card, now) = (RateCard::default(), snapshot.as_of);
     let mut group = c.benchmark_group("lines");
     group.sample_size(20);
@@ -100,7 +100,7 @@ fn lines(c: &mut Criterion) {
             step: None,
             zone: Zone::of("UTC").expect("a zone"),
         };
-        let figures = Figures { snapshot: &snapshot, store: &store, inventory: &inventory, now };
+        let figures = Figures { snapshot: &snapshot, store: &store, topology: &topology, now };
         group.bench_function(name, |b| b.iter(|| query.answer(&figures, &card).expect("an answer").rows.len()));
     }
     group.finish();
