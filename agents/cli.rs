@@ -56,6 +56,19 @@ struct RunArgs {
     /// else ~/.local/state/wattledger-agent]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    roots: RootArgs,
+}
+
+/// Where the kernel's trees are, for recorded ones.
+#[derive(Debug, Args)]
+struct RootArgs {
+    /// Another tree in place of /sys
+    #[arg(long, value_name = "DIR", default_value = "/sys", hide = true)]
+    sys: PathBuf,
+    /// Another tree in place of /proc
+    #[arg(long, value_name = "DIR", default_value = "/proc", hide = true)]
+    proc: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -184,9 +197,10 @@ fn run(args: RunArgs) -> End {
     if let Some(state_dir) = args.state_dir {
         settings.agent.state_dir = state_dir;
     }
+    let roots = Roots { sys: args.roots.sys, proc: args.roots.proc };
     let system = System::new();
     let started = system.block_on(async {
-        let agent = run::start(&settings)?;
+        let agent = run::start_on(&settings, &roots)?;
         actix_rt::spawn(stop_on_signal(agent));
         Ok::<_, StartError>(())
     });

@@ -60,8 +60,10 @@ pub struct UplinkSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpoolSettings {
-    /// Most mebibytes of readings kept.
+    /// Most mebibytes of this host's own readings kept.
     pub max_mib: u64,
+    /// Most mebibytes kept for each other owner that this agent reads on behalf of.
+    pub target_max_mib: u64,
 }
 
 impl Default for AgentSettings {
@@ -77,9 +79,10 @@ impl Default for UplinkSettings {
 }
 
 impl Default for SpoolSettings {
-    /// Five days of ten devices at one reading per second.
+    /// Five days of ten devices at one reading per second; of others three weeks of a BMC at a reading every
+    /// 30 s, or a day and a half of a hundred devices scraped every 15 s, so that a thousand BMCs fit into 4 GiB.
     fn default() -> Self {
-        Self { max_mib: 64 }
+        Self { max_mib: 64, target_max_mib: 4 }
     }
 }
 
@@ -151,8 +154,10 @@ impl Settings {
         if self.uplink.timeout_s == 0 || self.uplink.timeout_s > 300 {
             return wrong(format!("uplink.timeout_s = {}: it lies between 1 and 300", self.uplink.timeout_s));
         }
-        if self.spool.max_mib == 0 || self.spool.max_mib > 1 << 20 {
-            return wrong(format!("spool.max_mib = {}: it lies between 1 and 1048576", self.spool.max_mib));
+        for (key, mib) in [("max_mib", self.spool.max_mib), ("target_max_mib", self.spool.target_max_mib)] {
+            if mib == 0 || mib > 1 << 20 {
+                return wrong(format!("spool.{key} = {mib}: it lies between 1 and 1048576"));
+            }
         }
         if self.labels.len() > reading::LABELS_MAX {
             return wrong(format!("labels: {} are more than the {} allowed", self.labels.len(), reading::LABELS_MAX));

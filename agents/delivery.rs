@@ -132,6 +132,11 @@ impl Delivery {
         Step::Resume(position)
     }
 
+    /// The next append introduces itself: there is something new to say.
+    pub const fn introduce(&mut self) {
+        self.hello = true;
+    }
+
     /// The stream's own records turned out to be others than thought: the ledger has to be asked.
     pub const fn ask(&mut self) {
         self.stands = None;

@@ -114,6 +114,24 @@ impl Lane {
         &self.owner
     }
 
+    /// Labels to introduce the owner with from the next append on.
+    pub fn set_labels(&mut self, labels: Labels) {
+        if self.hello.labels != labels {
+            self.hello.labels = labels;
+            self.delivery.introduce();
+            if let Some(under_way) = &mut self.under_way {
+                // It introduces by the old ones.
+                under_way.introduced = false;
+            }
+        }
+    }
+
+    /// The labels that the owner is introduced with.
+    #[must_use]
+    pub const fn labels(&self) -> &Labels {
+        &self.hello.labels
+    }
+
     /// The records that wait here.
     #[must_use]
     pub const fn spool(&self) -> &Spool {

@@ -4,16 +4,22 @@
 //! the aggregator; the spool lets go when the ledger has it on disk. What decides is in [`delivery`]
 //! and [`outbox`] and knows no clock and no socket; the actors around them are thin.
 
+pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod feed;
+pub mod guard;
+pub mod health;
+pub mod home;
 pub mod identity;
+pub mod intake;
 mod lane;
 pub mod link;
 pub mod outbox;
 pub mod probe;
+pub mod reader;
 pub mod replay;
 mod replay_command;
 pub mod run;
@@ -21,4 +27,5 @@ pub mod sampler;
 pub mod sources;
 pub mod spool;
 pub mod spool_actor;
+pub mod targets;
 pub mod uplink;

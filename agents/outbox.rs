@@ -45,6 +45,12 @@ impl Outbox {
         &self.lanes
     }
 
+    /// Adds a stream; its place.
+    pub fn push(&mut self, lane: Lane) -> usize {
+        self.lanes.push(lane);
+        self.lanes.len() - 1
+    }
+
     /// The stream at a place.
     pub fn lane(&mut self, place: usize) -> Option<&mut Lane> {
         self.lanes.get_mut(place)

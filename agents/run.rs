@@ -1,27 +1,35 @@
 //! The agent as a whole: samplers, spool and uplink, put together and taken apart.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use futures_util::future::join_all;
-use meter::{Id, Labels, NameError, Owner};
+use meter::{Labels, NameError, Owner};
+use rustix::process::{Resource, Rlimit};
 
 use crate::clock::BootId;
 use crate::config::Settings;
+use crate::health::{Notice, Registry};
+use crate::home::Home;
+use crate::intake::Intake;
 use crate::link::{Link, LinkError};
-use crate::outbox::{Lane, Outbox};
-use crate::sampler::{Beat, LastLook, Sampler};
+use crate::reader::Reader;
+use crate::sampler::{LastLook, Sampler};
+use crate::sources::target::Discovery;
 use crate::sources::{self, Roots};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::SpoolError;
 use crate::spool_actor::{Care, SpoolActor};
+use crate::targets::{Needs, Targets};
 use crate::uplink::{Drain, Uplink};
 use crate::{clock, identity};
 
 /// How long the last readings, and the last post, may take.
 const LAST_LOOK: Duration = Duration::from_millis(800);
 const LAST_POST: Duration = Duration::from_secs(4);
+
+/// How often to see whether a source hangs.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -38,45 +46,85 @@ pub enum StartError {
 }
 
 /// An agent at work on the current actix system.
-#[derive(Debug)]
 pub struct RunningAgent {
     owner: Owner,
     samplers: Vec<(Addr<Sampler>, Arbiter)>,
+    /// With the threads of discovery and targets; nothing if there can be none.
+    targets: Option<(Addr<Targets>, [Arbiter; 2])>,
     spool: (Addr<SpoolActor>, Arbiter),
     uplink: Addr<Uplink>,
     watch: tokio::task::JoinHandle<()>,
 }
 
-/// Starts an agent: this machine's sources into its spool, and on to the aggregator.
+/// Starts an agent: this machine's sources and the targets it is to read into its spools, and on to the
+/// aggregator.
 ///
 /// # Errors
 /// [`StartError`] that says what to change.
 pub fn start(settings: &Settings) -> Result<RunningAgent, StartError> {
-    let roots = Roots::default();
+    start_on(settings, &Roots::default())
+}
+
+/// The same on other trees than the kernel's.
+///
+/// # Errors
+/// [`StartError`] that says what to change.
+pub fn start_on(settings: &Settings, roots: &Roots) -> Result<RunningAgent, StartError> {
     let owner = identity::owner(&settings.agent.cluster, &settings.agent.host)?;
     let timeout = Duration::from_secs(settings.uplink.timeout_s.max(1));
     let link = Link::new(&settings.uplink.servers, timeout)?;
     let fingerprint = identity::fingerprint(&roots.sys, Path::new("/etc"));
-    let spool = open_spool(settings, &owner, fingerprint)?;
+    let home = Home::new(settings, fingerprint);
+    let own = home.own(&owner, labels(settings))?;
     let boot = BootId::new(identity::boot_id(&roots.proc));
-    let lane = Lane::live(owner.clone(), Some(fingerprint), labels(settings), spool);
+    raise_file_limit();
 
     let spool_thread = Arbiter::new();
-    let actor = SpoolActor::new(Outbox::new(vec![lane]), boot.clone());
+    let actor = SpoolActor::new(Intake::new(own, home), boot.clone());
     let spool = SpoolActor::start_in_arbiter(&spool_thread.handle(), move |_| actor);
     let interval = Duration::from_secs(settings.uplink.interval_s.max(1));
     let uplink = Uplink::new(spool.clone(), link, interval).start();
 
-    let (mut samplers, mut beats) = (Vec::new(), Vec::new());
-    for source in sources::all(&settings.sources, &roots) {
-        let (sampler, beat) = Sampler::new(source, spool.clone().recipient(), boot.clone());
+    let registry = Registry::default();
+    let mut samplers = Vec::new();
+    for source in sources::all(&settings.sources, roots) {
+        let reader = Reader::Local { source, owner: owner.clone() };
+        let (sampler, health) = Sampler::new(reader, spool.clone(), boot.clone(), Duration::ZERO);
         let thread = Arbiter::new();
         samplers.push((Sampler::start_in_arbiter(&thread.handle(), move |_| sampler), thread));
-        beats.push(beat);
+        registry.add(health);
     }
-    let watch = actix_rt::spawn(watch(beats));
+    let discoveries = sources::discoveries(&settings.sources, roots, &settings.agent.cluster);
+    let targets = start_targets(discoveries, &spool, &boot, &registry);
+    let watch = actix_rt::spawn(watch(registry));
     tracing::info!(host = %owner, servers = ?settings.uplink.servers, "running");
-    Ok(RunningAgent { owner, samplers, spool: (spool, spool_thread), uplink, watch })
+    Ok(RunningAgent { owner, samplers, targets, spool: (spool, spool_thread), uplink, watch })
+}
+
+/// Starts what is read over the network, on two threads: one looks at files, the other reads.
+fn start_targets(
+    discoveries: Vec<Box<dyn Discovery>>,
+    spool: &Addr<SpoolActor>,
+    boot: &BootId,
+    registry: &Registry,
+) -> Option<(Addr<Targets>, [Arbiter; 2])> {
+    if discoveries.is_empty() {
+        return None;
+    }
+    let threads = [Arbiter::new(), Arbiter::new()];
+    let needs =
+        Needs { spool: spool.clone(), boot: boot.clone(), registry: registry.clone(), thread: threads[1].handle() };
+    let targets = Targets::new(discoveries, needs);
+    Some((Targets::start_in_arbiter(&threads[0].handle(), move |_| targets), threads))
+}
+
+/// A spool has a handful of open files, and an agent may keep one for each of a thousand BMCs.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || (limit.current.is_some() && limit.maximum.is_none()) {
+        // What is refused leaves the limit as it is; should it be reached, spools move to memory and say so.
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// Labels as configured; made-up readings say so wherever they show.
@@ -88,30 +136,17 @@ fn labels(settings: &Settings) -> Labels {
     labels
 }
 
-/// Opens the spool. A folder that must not be used is an error; a disk that does not work is not:
-/// then memory has to do, and the log says so.
-fn open_spool(settings: &Settings, owner: &Owner, fingerprint: Id) -> Result<Spool, SpoolError> {
-    let max_bytes = settings.spool.max_mib.max(1) << 20;
-    let path = settings.state_dir().join(format!("spool-{:016x}", owner.stable_hash()));
-    let home = path.clone();
-    match Spool::open(&path, fingerprint, max_bytes) {
-        Err(SpoolError::Io(path, error)) => {
-            tracing::error!(path = %path.display(), %error, "the spool cannot be opened: readings are held in memory and would be lost with the process; free the disk or give --state-dir, it is tried again every few seconds");
-            Spool::in_memory_until(&home, fingerprint, max_bytes)
-        }
-        other => other,
-    }
-}
-
-/// Reports, once each, the sources whose reading does not come back.
-async fn watch(beats: Vec<Arc<Beat>>) {
-    let mut reported = vec![false; beats.len()];
+/// Reports, once each, the sources whose reading does not come back, and those that came back.
+async fn watch(registry: Registry) {
     loop {
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::time::sleep(WATCH_EVERY).await;
         let now = clock::boot_ns();
-        for (beat, reported) in beats.iter().zip(&mut reported) {
-            if beat.hangs(now) && !std::mem::replace(reported, true) {
-                tracing::error!(source = beat.name, "hangs: it is left alone, the others go on");
+        for health in registry.list() {
+            let (source, target) = (health.source, health.target.as_deref());
+            match health.notice(now) {
+                Some(Notice::Hangs) => tracing::error!(source, target, "hangs: it is left alone, the others go on"),
+                Some(Notice::Answers) => tracing::info!(source, target, "answers again"),
+                None => {}
             }
         }
     }
@@ -128,14 +163,13 @@ impl RunningAgent {
     /// seconds, whatever hangs. Tells whether the ledger has everything on disk.
     pub async fn stop(self) -> bool {
         self.watch.abort();
-        let looks = self.samplers.iter().map(|(sampler, _)| sampler.send(LastLook));
-        if tokio::time::timeout(LAST_LOOK, join_all(looks)).await.is_err() {
-            tracing::warn!("a source does not answer: its last reading is missing");
+        // Targets end their sessions meanwhile.
+        let ends = self.targets.as_ref().map(|(targets, _)| targets.send(LastLook));
+        let ends = tokio::time::timeout(LAST_POST, join_all(ends));
+        let (_, delivered) = tokio::join!(ends, self.finish());
+        for thread in self.targets.iter().flat_map(|(_, threads)| threads) {
+            thread.stop();
         }
-        let _ = self.spool.0.send(Care::Sync).await;
-        let drained = tokio::time::timeout(LAST_POST, self.uplink.send(Drain)).await;
-        let delivered = matches!(drained, Ok(Ok(true)));
-        let _ = self.spool.0.send(Care::Sync).await;
         for (_, thread) in &self.samplers {
             thread.stop();
         }
@@ -144,5 +178,24 @@ impl RunningAgent {
             tracing::error!("the spool's thread ended badly");
         }
         delivered
+    }
+    /// Takes the last readings and tries to deliver all; whether that succeeded.
+    async fn finish(&self) -> bool {
+        // A source that stopped before has nothing to add.
+        let looks = self.samplers.iter().map(|(sampler, _)| sampler.send(LastLook));
+        if tokio::time::timeout(LAST_LOOK, join_all(looks)).await.is_err() {
+            tracing::warn!("a source does not answer: its last reading is missing");
+        }
+        let _ = self.spool.0.send(Care::Sync).await;
+        let drained = tokio::time::timeout(LAST_POST, self.uplink.send(Drain)).await;
+        let delivered = matches!(drained, Ok(Ok(true)));
+        let _ = self.spool.0.send(Care::Sync).await;
+        delivered
+    }
+}
+
+impl std::fmt::Debug for RunningAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningAgent").field("owner", &self.owner).finish_non_exhaustive()
     }
 }

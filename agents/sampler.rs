@@ -1,138 +1,271 @@
-//! The actor that reads one source at its own pace, on a thread of its own: a slow or hanging
-//! sensor delays nobody else.
+//! The actor that reads one source at its own pace. A source of this machine has a thread of its own, where a
+//! slow or hanging sensor delays nobody else; targets share one, because they wait without holding it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context as Ctx, Handler, Message, Recipient, ResponseFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context as Ctx, Handler, Message, ResponseFuture,
     WrapFuture,
 };
-use meter::{Clock, Context, Record, Sample};
+use futures_util::future::join_all;
+use meter::{Clock, Context, Labels, Owner, Record, Sample};
+use tokio::sync::{Notify, oneshot};
 
+use crate::claims::FeederId;
 use crate::clock::{self, BootId};
-use crate::sources::{PollError, Probe, Source};
-use crate::spool_actor::Sampled;
+use crate::health::{Health, State, Work};
+use crate::intake::{Introduction, new_feeder};
+use crate::reader::{Fault, Found, OutletView, Reader};
+use crate::sources::PollError;
+use crate::spool_actor::{Leave, Sampled, SpoolActor};
 
 /// How often to look for hardware that went away.
 const PROBE_AGAIN: Duration = Duration::from_secs(30);
+/// The longest pause between looks at a target that does not answer.
+const ABSENT_MAX: Duration = Duration::from_secs(300);
+/// How long a source that panicked is put aside.
+const PUT_ASIDE: Duration = Duration::from_secs(60);
 
 /// Instants are given in whole microseconds: no sensor is read faster, and the zeros pack well.
 const GRAIN_NS: u64 = 1000;
 
-/// Reads one source.
+/// Reads one source or target.
 pub struct Sampler {
-    source: Box<dyn Source>,
-    spool: Recipient<Sampled>,
+    /// Away while it is at work.
+    reader: Option<Reader>,
+    spool: Addr<SpoolActor>,
     boot: BootId,
-    context: Option<(u64, Arc<Context>)>,
+    health: Arc<Health>,
+    local: bool,
+    /// When to look for the first time, after the start.
+    phase: Duration,
+    outlets: Vec<Tap>,
+    samples: Vec<Vec<Sample>>,
     last_at: u64,
     due_ns: u64,
-    samples: Vec<Sample>,
-    beat: Arc<Beat>,
-    failing: bool,
+    absences: u32,
+    /// Whether there ever was something to read.
+    found: bool,
+    /// Whether the last word in the log was of a fault.
+    told: bool,
+    /// Set when the end was asked for.
+    ending: Option<oneshot::Sender<()>>,
+    /// Cuts a target's work short.
+    cut: Arc<Notify>,
 }
 
-/// The source's pulse, for whoever watches it.
-#[derive(Debug)]
-pub struct Beat {
-    /// The source's name.
-    pub name: &'static str,
-    /// Its period in nanoseconds.
-    pub period_ns: u64,
-    /// Since when it is being read, by the boot clock; zero while it is not.
-    reading_since: AtomicU64,
+/// What a sampler keeps of one outlet.
+struct Tap {
+    owner: Owner,
+    labels: Labels,
+    feeder: FeederId,
+    context: Option<(u64, Arc<Context>)>,
+    /// Whether the spool knows it.
+    introduced: bool,
+    /// Whether the owner was heard of since the last probe.
+    known: bool,
 }
 
-/// Asks for one more reading before the end.
+/// Asks for one more reading before the end; a target ends its sessions.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct LastLook;
 
-impl Beat {
-    /// Whether a reading has taken longer than any sensor needs.
-    #[must_use]
-    pub fn hangs(&self, now_ns: u64) -> bool {
-        let since = self.reading_since.load(Ordering::Relaxed);
-        since != 0 && now_ns.saturating_sub(since) > (3 * self.period_ns).max(30_000_000_000)
-    }
+/// A reader back from work.
+struct Back<T> {
+    reader: Reader,
+    samples: Vec<Vec<Sample>>,
+    began_ns: u64,
+    done: Result<T, Fault>,
 }
 
 impl Sampler {
-    /// A sampler of this source, and its pulse.
+    /// A sampler of this source, and its condition. It looks for the first time after `phase`.
     #[must_use]
-    pub fn new(source: Box<dyn Source>, spool: Recipient<Sampled>, boot: BootId) -> (Self, Arc<Beat>) {
-        let beat =
-            Arc::new(Beat { name: source.name(), period_ns: source.period_ns(), reading_since: AtomicU64::new(0) });
+    pub fn new(reader: Reader, spool: Addr<SpoolActor>, boot: BootId, phase: Duration) -> (Self, Arc<Health>) {
+        let target = reader.address().map(str::to_owned);
+        let health = Arc::new(Health::new(reader.name(), target, reader.period_ns()));
         let sampler = Self {
-            source,
+            local: reader.is_local(),
+            reader: Some(reader),
             spool,
             boot,
-            context: None,
+            health: Arc::clone(&health),
+            phase,
+            outlets: Vec::new(),
+            samples: Vec::new(),
             last_at: 0,
             due_ns: 0,
-            samples: Vec::new(),
-            beat: Arc::clone(&beat),
-            failing: false,
+            absences: 0,
+            found: false,
+            told: false,
+            ending: None,
+            cut: Arc::default(),
         };
-        (sampler, beat)
+        (sampler, health)
     }
 
     fn probe(&mut self, context: &mut Ctx<Self>) {
-        let name = self.source.name();
-        self.beat.reading_since.store(clock::boot_ns(), Ordering::Relaxed);
-        let probe = self.source.probe();
-        self.beat.reading_since.store(0, Ordering::Relaxed);
-        match probe {
-            Probe::Found { devices, note } => {
-                tracing::info!(source = name, devices = devices.len(), note = note.as_deref(), "found");
+        let Some(mut reader) = self.reader.take() else { return };
+        let (began_ns, samples, cut) = (clock::boot_ns(), std::mem::take(&mut self.samples), Arc::clone(&self.cut));
+        self.health.begin(Work::Probe, began_ns);
+        let probe = async move {
+            let done = unless_cut(&cut, reader.probe()).await;
+            Back { reader, samples, began_ns, done }
+        };
+        context.spawn(probe.into_actor(self).map(|back, actor, context| actor.probed(back, context)));
+    }
+
+    fn probed(&mut self, back: Back<Found>, context: &mut Ctx<Self>) {
+        let (_, done) = self.welcome(back);
+        match done {
+            _ if self.ending.is_some() => self.finish(context),
+            Ok(found) => {
+                self.is_found(&found);
                 self.due_ns = clock::boot_ns();
                 self.tick(context);
             }
-            Probe::Absent { why } => {
-                if self.context.is_none() {
-                    tracing::info!(source = name, why, "absent");
-                    context.stop();
-                } else {
-                    context.run_later(PROBE_AGAIN, Self::probe);
-                }
+            Err(fault) => self.suffer(fault, context),
+        }
+    }
+
+    fn is_found(&mut self, found: &Found) {
+        // After a fault of its code it has to show first that it can be read.
+        let before = self.health.state(clock::boot_ns());
+        if matches!(before, State::Waiting | State::Absent | State::Gone) {
+            self.health.turn(State::Up);
+            if before == State::Waiting || std::mem::take(&mut self.told) {
+                let (source, target) = (self.health.source, self.health.target.as_deref());
+                tracing::info!(source, target, devices = found.devices, note = found.note.as_deref(), "found");
             }
         }
+        (self.found, self.absences) = (true, 0);
+        self.outlets.iter_mut().for_each(|tap| tap.known = false);
     }
 
     /// Reads once, passes it on, and sets the clock for the next time.
     fn tick(&mut self, context: &mut Ctx<Self>) {
-        match self.read() {
-            Ok(sampled) => {
-                let sent = self.spool.send(sampled);
-                let next = sent.into_actor(self).map(|sent, actor, context| match sent {
-                    Ok(()) => actor.schedule(context),
-                    Err(_) => context.stop(),
+        let Some(mut reader) = self.reader.take() else { return };
+        let (mut samples, cut) = (std::mem::take(&mut self.samples), Arc::clone(&self.cut));
+        samples.resize_with(reader.outlet_count(), Vec::new);
+        samples.iter_mut().for_each(Vec::clear);
+        let began_ns = clock::boot_ns();
+        self.health.begin(Work::Read, began_ns);
+        let read = async move {
+            let done = unless_cut(&cut, reader.read(&mut samples)).await;
+            Back { reader, samples, began_ns, done }
+        };
+        context.spawn(read.into_actor(self).map(|back, actor, context| actor.read(back, context)));
+    }
+
+    fn read(&mut self, back: Back<()>, context: &mut Ctx<Self>) {
+        let (at, done) = self.welcome(back);
+        match done {
+            Ok(()) => {
+                if self.health.turn(State::Up) != State::Up && std::mem::take(&mut self.told) {
+                    let (source, target) = (self.health.source, self.health.target.as_deref());
+                    tracing::info!(source, target, "reads again");
+                }
+                let passing = self.pass_on(at);
+                let next = join_all(passing).into_actor(self).map(|sent, actor, context| match () {
+                    () if actor.ending.is_some() => actor.finish(context),
+                    () if sent.iter().all(Result::is_ok) => actor.schedule(context),
+                    () => context.stop(),
                 });
                 // Until the spool has it nothing else happens here.
                 context.wait(next);
             }
-            Err(PollError::Retry(why)) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(source = self.beat.name, why, "no reading: trying on");
-                }
-                self.schedule(context);
-            }
-            Err(PollError::Gone(why)) => {
-                tracing::warn!(source = self.beat.name, why, "gone: looking again every 30 s");
-                context.run_later(PROBE_AGAIN, Self::probe);
-            }
-            Err(PollError::Broken(why)) => {
-                tracing::error!(source = self.beat.name, why, "broken: it is not read any more");
-                context.stop();
+            Err(_) if self.ending.is_some() => self.finish(context),
+            Err(fault) => {
+                self.health.counts.failures.fetch_add(1, Relaxed);
+                self.suffer(fault, context);
             }
         }
     }
 
+    /// Takes the reader back; the instant of what it did.
+    fn welcome<T>(&mut self, back: Back<T>) -> (u64, Result<T, Fault>) {
+        self.health.end();
+        let Back { mut reader, samples, began_ns, done } = back;
+        for (reason, count) in reader.take_refused() {
+            self.health.refuse(reason, count);
+        }
+        (self.reader, self.samples) = (Some(reader), samples);
+        (began_ns + clock::boot_ns().saturating_sub(began_ns) / 2, done)
+    }
+
+    /// Ends sessions, and then itself.
+    fn finish(&mut self, context: &mut Ctx<Self>) {
+        let (reader, asked) = (self.reader.take(), self.ending.take());
+        let close = async move {
+            if let Some(mut reader) = reader {
+                reader.close().await;
+            }
+            // Whoever asked may have lost patience.
+            let _ = asked.map(|asked| asked.send(()));
+        };
+        context.wait(close.into_actor(self).map(|(), _, context: &mut Ctx<Self>| context.stop()));
+    }
+
+    /// What a fault calls for: it is said once, and tried again after a while.
+    fn suffer(&mut self, fault: Fault, context: &mut Ctx<Self>) {
+        let (source, target) = (self.health.source, self.health.target.as_deref());
+        let state = fault.state();
+        let before = self.health.turn(state);
+        // What fails and recovers again and again is not mentioned each time.
+        let is_quiet = matches!(state, State::Failing | State::Gone)
+            && !self.told
+            && !self.health.is_worth_mentioning(clock::boot_ns());
+        let is_news = before != state && !(state == State::Absent && before == State::Gone) && !is_quiet;
+        if is_news {
+            self.told = true;
+            match &fault {
+                Fault::Absent(why) => tracing::info!(source, target, why, "absent"),
+                Fault::Poll(PollError::Retry(why)) => tracing::warn!(source, target, why, "no reading: trying on"),
+                Fault::Poll(PollError::Gone(why)) => {
+                    tracing::warn!(source, target, why, "gone: looking again every 30 s");
+                }
+                Fault::Poll(PollError::Broken(why)) => {
+                    tracing::error!(source, target, why, "broken: it is not read any more");
+                }
+                Fault::Hangs(limit) => {
+                    let limit_s = limit.as_secs();
+                    tracing::error!(source, target, limit_s, "hangs: put aside for a minute, the others go on");
+                }
+                Fault::Panicked(panicked) => {
+                    let panic = &panicked.0;
+                    tracing::error!(source, target, panic, "panicked: put aside, and tried again every minute");
+                }
+            }
+        }
+        self.recover(&fault, context);
+    }
+
+    fn recover(&mut self, fault: &Fault, context: &mut Ctx<Self>) {
+        let pause = match fault {
+            // Nobody plugs in a processor.
+            Fault::Absent(_) if self.local && !self.found => return context.stop(),
+            Fault::Poll(PollError::Broken(_)) => return context.stop(),
+            Fault::Poll(PollError::Retry(_)) => return self.schedule(context),
+            Fault::Absent(_) if !self.local => {
+                self.absences = self.absences.saturating_add(1);
+                pause_after(self.absences - 1)
+            }
+            Fault::Absent(_) | Fault::Poll(PollError::Gone(_)) => PROBE_AGAIN,
+            Fault::Hangs(_) => PUT_ASIDE,
+            Fault::Panicked(_) => {
+                self.health.counts.panics.fetch_add(1, Relaxed);
+                PUT_ASIDE
+            }
+        };
+        context.run_later(pause, Self::probe);
+    }
+
     /// Sets the clock for the next reading. Times that passed meanwhile are left out, not made up for.
     fn schedule(&mut self, context: &mut Ctx<Self>) {
-        let period = self.beat.period_ns.max(1);
+        let period = self.health.period_ns.max(1);
         let now = clock::boot_ns();
         self.due_ns += period;
         if self.due_ns <= now {
@@ -141,38 +274,71 @@ impl Sampler {
         context.run_later(Duration::from_nanos(self.due_ns - now), Self::tick);
     }
 
-    fn read(&mut self) -> Result<Sampled, PollError> {
-        let before = clock::boot_ns();
-        self.beat.reading_since.store(before, Ordering::Relaxed);
-        self.samples.clear();
-        let read = self.source.read(&mut self.samples);
-        self.beat.reading_since.store(0, Ordering::Relaxed);
-        read?;
-        if std::mem::take(&mut self.failing) {
-            tracing::info!(source = self.beat.name, "reads again");
-        }
-        let middle = before + clock::boot_ns().saturating_sub(before) / 2;
+    /// Sends what was read to the streams it belongs to.
+    fn pass_on(&mut self, at: u64) -> Vec<actix::dev::Request<SpoolActor, Sampled>> {
+        let Some(reader) = &self.reader else { return Vec::new() };
         // Two readings are never dated alike, or the second would be a step in the first.
-        self.last_at = (middle / GRAIN_NS * GRAIN_NS).max(self.last_at + GRAIN_NS);
-        let (id, context) = self.context();
-        let record = Record { context: id, at: self.last_at, samples: self.samples.clone(), ..Record::default() };
-        Ok(Sampled { context, record })
-    }
-
-    /// The context in force; a new one when the source declares its devices differently, or the clock
-    /// was set back.
-    fn context(&mut self) -> (u64, Arc<Context>) {
+        self.last_at = (at / GRAIN_NS * GRAIN_NS).max(self.last_at + GRAIN_NS);
+        self.health.counts.reads.fetch_add(1, Relaxed);
         let clock = Clock::Boot(self.boot.get());
+        let mut sent = Vec::new();
+        for (place, outlet) in reader.outlets().enumerate() {
+            let tap = tap(&mut self.outlets, place, &outlet);
+            let samples = self.samples.get(place).map_or(&[][..], Vec::as_slice);
+            self.health.count(samples, clock::wall_ns());
+            let is_news = outlet.devices.is_empty() && !tap.known;
+            if samples.is_empty() && !is_news {
+                continue;
+            }
+            tap.known = true;
+            let (id, context) = tap.context(clock, &outlet);
+            let record = Record { context: id, at: self.last_at, samples: samples.to_vec(), ..Record::default() };
+            let introduction = (!std::mem::replace(&mut tap.introduced, true)).then(|| Introduction {
+                owner: tap.owner.clone(),
+                labels: tap.labels.clone(),
+                in_band: self.local,
+                health: Arc::clone(&self.health),
+            });
+            sent.push(self.spool.send(Sampled { feeder: tap.feeder, introduction, context, record }));
+        }
+        for gone in self.outlets.drain(reader.outlet_count().min(self.outlets.len())..) {
+            end(&self.spool, gone.feeder);
+        }
+        sent
+    }
+}
+
+/// Ends a source's feeding of a stream. A spool that is too busy to hear it finds out by its silence.
+fn end(spool: &Addr<SpoolActor>, feeder: FeederId) {
+    let _ = spool.try_send(Leave(feeder));
+}
+
+/// The tap of an outlet: whose labels or owner changed is to be introduced again.
+fn tap<'a>(taps: &'a mut Vec<Tap>, place: usize, outlet: &OutletView<'_>) -> &'a mut Tap {
+    let labels = outlet.labels.cloned().unwrap_or_default();
+    if place >= taps.len() {
+        let feeder = new_feeder();
+        taps.push(Tap { owner: outlet.owner.clone(), labels, feeder, context: None, introduced: false, known: false });
+    } else if taps[place].owner != *outlet.owner || taps[place].labels != labels {
+        let tap = &mut taps[place];
+        (tap.owner, tap.labels) = (outlet.owner.clone(), labels);
+        (tap.introduced, tap.known) = (false, false);
+    }
+    let last = taps.len() - 1;
+    &mut taps[place.min(last)]
+}
+
+impl Tap {
+    /// The context in force; a new one when the source declares its devices differently, or the clock was
+    /// set back.
+    fn context(&mut self, clock: Clock, outlet: &OutletView<'_>) -> (u64, Arc<Context>) {
         match &self.context {
-            Some((id, context)) if context.clock == clock && context.devices == self.source.devices() => {
+            Some((id, context)) if context.clock == clock && context.devices == outlet.devices => {
                 (*id, Arc::clone(context))
             }
             _ => {
-                let context = Arc::new(Context {
-                    clock,
-                    wall_offset_ns: clock::wall_offset_ns(),
-                    devices: self.source.devices().to_vec(),
-                });
+                let devices = outlet.devices.to_vec();
+                let context = Arc::new(Context { clock, wall_offset_ns: clock::wall_offset_ns(), devices });
                 let id = wire::context_id(&context);
                 self.context = Some((id, Arc::clone(&context)));
                 (id, context)
@@ -181,11 +347,30 @@ impl Sampler {
     }
 }
 
+/// How long to wait after so many vain looks at a target: doubling from half a minute to five.
+fn pause_after(absences: u32) -> Duration {
+    PROBE_AGAIN.saturating_mul(1 << absences.min(8)).min(ABSENT_MAX)
+}
+
 impl Actor for Sampler {
     type Context = Ctx<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        self.probe(context);
+        if self.phase.is_zero() {
+            self.probe(context);
+        } else {
+            context.run_later(self.phase, Self::probe);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        for tap in &self.outlets {
+            end(&self.spool, tap.feeder);
+        }
+        if self.local {
+            // The thread was for this source alone.
+            actix::Arbiter::current().stop();
+        }
     }
 }
 
@@ -193,13 +378,36 @@ impl Handler<LastLook> for Sampler {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: LastLook, context: &mut Self::Context) -> Self::Result {
-        let sampled = if self.context.is_some() { self.read().ok() } else { None };
-        let spool = self.spool.clone();
-        context.stop();
+        let (asked, answer) = oneshot::channel();
+        self.ending = Some(asked);
+        match (&self.reader, self.local) {
+            // A source at work cannot be cut short: it comes back by itself, or never.
+            (None, true) => {}
+            (None, false) => self.cut.notify_one(),
+            (Some(_), true) if self.health.state(clock::boot_ns()) == State::Up => self.tick(context),
+            (Some(_), _) => self.finish(context),
+        }
         Box::pin(async move {
-            if let Some(sampled) = sampled {
-                let _ = spool.send(sampled).await;
-            }
+            let _ = answer.await;
         })
+    }
+}
+
+/// Waits for a target, unless the end comes first.
+async fn unless_cut<T>(cut: &Notify, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        done = work => done,
+        () = cut.notified() => Err(Fault::Poll(PollError::Retry("the agent ends".into()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_does_not_answer_is_asked_ever_more_seldom() {
+        let pauses: Vec<u64> = [0, 1, 2, 3, 4, 40].map(|absences| pause_after(absences).as_secs()).to_vec();
+        assert_eq!(pauses, [30, 60, 120, 240, 300, 300]);
     }
 }

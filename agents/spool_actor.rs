@@ -1,4 +1,4 @@
-//! The actor between sampler and uplink: a thin shell around [`Outbox`].
+//! The actor between samplers and uplink: a thin shell around [`Intake`] and its outbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use energy::CLOCK_SET_BACK;
 use meter::{Context, Record};
 use wire::{Answer, AppendAnswer, WireError};
 
+use crate::claims::FeederId;
 use crate::clock::{self, BootId};
-use crate::outbox::{Outbox, Outgoing};
+use crate::intake::{Intake, Introduction};
+use crate::outbox::Outgoing;
 use crate::spool::random_id;
 use crate::uplink::Wake;
 
@@ -19,19 +21,31 @@ const SYNC_EVERY: Duration = Duration::from_secs(5);
 /// From how many waiting bytes on the uplink is woken before its time.
 const WAKE_BYTES: u64 = 512 << 10;
 
+/// How often one of the streams that a run before left behind is opened: each costs some syncs of the disk.
+const REOPEN_EVERY: Duration = Duration::from_millis(100);
+
 /// Holds the streams; lives on a thread of its own because disks are slow.
 #[derive(Debug)]
 pub struct SpoolActor {
-    outbox: Outbox,
+    intake: Intake,
     boot: BootId,
     uplink: Option<Recipient<Wake>>,
     appended: u64,
 }
 
-/// One record for this machine's stream.
+/// A source feeds an owner's stream no more.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Leave(pub FeederId);
+
+/// One record for an owner's stream.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Sampled {
+    /// Who read it.
+    pub feeder: FeederId,
+    /// With its first record, and whenever something of this changed.
+    pub introduction: Option<Introduction>,
     /// What the record refers to.
     pub context: Arc<Context>,
     /// The record.
@@ -73,10 +87,17 @@ pub enum Care {
 }
 
 impl SpoolActor {
-    /// An actor around these streams; the first of them is this machine's own.
+    /// An actor around these streams.
     #[must_use]
-    pub const fn new(outbox: Outbox, boot: BootId) -> Self {
-        Self { outbox, boot, uplink: None, appended: 0 }
+    pub const fn new(intake: Intake, boot: BootId) -> Self {
+        Self { intake, boot, uplink: None, appended: 0 }
+    }
+
+    /// Opens what a run before left behind, one at a time: sources wait for their records to be taken.
+    fn reopen(&mut self, context: &mut Ctx<Self>) {
+        if self.intake.reopen_one() {
+            context.run_later(REOPEN_EVERY, Self::reopen);
+        }
     }
 
     /// Goes on under a new id of the boot if the ledger finds that the boot's clock was set back.
@@ -102,11 +123,20 @@ impl Actor for SpoolActor {
     type Context = Ctx<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.run_interval(SYNC_EVERY, |actor, _| actor.outbox.sync());
+        context.run_interval(SYNC_EVERY, |actor, _| actor.intake.outbox_mut().sync());
+        self.reopen(context);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.outbox.sync();
+        self.intake.outbox_mut().sync();
+    }
+}
+
+impl Handler<Leave> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(feeder): Leave, _: &mut Self::Context) {
+        self.intake.leave(feeder);
     }
 }
 
@@ -114,10 +144,10 @@ impl Handler<Sampled> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, sampled: Sampled, _: &mut Self::Context) {
-        let Some(lane) = self.outbox.lane(0) else { return };
-        let before = lane.spool().bytes();
-        lane.append(&sampled.context, &sampled.record);
-        self.appended += lane.spool().bytes().saturating_sub(before);
+        if let Some(introduction) = sampled.introduction {
+            self.intake.introduce(sampled.feeder, introduction);
+        }
+        self.appended += self.intake.take(sampled.feeder, &sampled.context, sampled.record);
         if self.appended >= WAKE_BYTES {
             self.appended = 0;
             // A full mailbox means that it is awake.
@@ -131,7 +161,7 @@ impl Handler<TakePost> for SpoolActor {
 
     fn handle(&mut self, _: TakePost, _: &mut Self::Context) -> Self::Result {
         self.appended = 0;
-        self.outbox.next_post(clock::boot_ns(), Some(clock::sent_at(self.boot.get())))
+        self.intake.outbox_mut().next_post(clock::boot_ns(), Some(clock::sent_at(self.boot.get())))
     }
 }
 
@@ -142,14 +172,14 @@ impl Handler<Settle> for SpoolActor {
         let at_once = match settle {
             Settle::Answer(answer) => {
                 self.heed(&answer);
-                self.outbox.settle(&answer, clock::boot_ns())
+                self.intake.outbox_mut().settle(&answer, clock::boot_ns())
             }
             Settle::TooLarge => {
-                self.outbox.halve();
+                self.intake.outbox_mut().halve();
                 true
             }
         };
-        actix::MessageResult(Settled { at_once, delivered: self.outbox.is_delivered() })
+        actix::MessageResult(Settled { at_once, delivered: self.intake.outbox().is_delivered() })
     }
 }
 
@@ -158,7 +188,7 @@ impl Handler<Care> for SpoolActor {
 
     fn handle(&mut self, care: Care, _: &mut Self::Context) {
         match care {
-            Care::Sync => self.outbox.sync(),
+            Care::Sync => self.intake.outbox_mut().sync(),
             Care::Uplink(uplink) => self.uplink = Some(uplink),
         }
     }

@@ -247,6 +247,14 @@ pub fn all(settings: &SourcesSettings, roots: &Roots) -> Vec<Box<dyn Source>> {
     sources
 }
 
+/// What knows the targets that are read over the network. Hosts and BMCs belong to `cluster` unless they say
+/// otherwise.
+#[must_use]
+pub fn discoveries(_settings: &SourcesSettings, _roots: &Roots, _cluster: &str) -> Vec<Box<dyn target::Discovery>> {
+    // Each kind of source adds its own, if there is anything in its settings.
+    Vec::new()
+}
+
 /// A period in nanoseconds, between 10 ms (sensors renew no faster) and an hour (the longest time
 /// over which two readings are ever joined).
 fn period_ns(period_ms: u64) -> u64 {

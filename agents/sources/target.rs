@@ -51,9 +51,10 @@ pub trait Target: Send {
     fn period_ns(&self) -> u64;
     /// Looks at the target, and learns its outlets anew.
     fn probe(&mut self) -> BoxFuture<'_, Reach>;
-    /// Whose readings it has, as of the last probe or reading.
+    /// Whose readings it has, as of the last probe or reading. Their number and order changes with a probe only;
+    /// at most 512 devices each, as in a message.
     fn outlets(&self) -> &[Outlet];
-    /// Reads once: appends to `into[n]` what outlet `n` gave, in ascending order of device. `into` has one
+    /// Reads once, within a minute, or it is put aside. Appends to `into[n]` what outlet `n` gave, in ascending order of device. `into` has one
     /// list per outlet. A device that gave nothing is left out.
     ///
     /// # Errors

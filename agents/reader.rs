@@ -1,0 +1,201 @@
+//! Whatever can be read: a sensor of this machine, or an address on the network.
+
+use std::time::Duration;
+
+use meter::{DeviceDecl, Labels, Owner, Refusal, Sample};
+
+use crate::guard::{Panicked, guarded, guarded_wait};
+use crate::health::{State, TARGET_MAX};
+use crate::sources::target::{Reach, Target};
+use crate::sources::{PollError, Probe, Source};
+
+/// How long a target may take to end its sessions.
+const CLOSE_MAX: Duration = Duration::from_secs(3);
+
+/// A source of this machine, which blocks its thread while it is read, or a target, which does not.
+pub enum Reader {
+    /// Sensors of this machine: in band.
+    Local {
+        /// What reads them.
+        source: Box<dyn Source>,
+        /// This machine.
+        owner: Owner,
+    },
+    /// An address on the network, read on behalf of its owners.
+    Remote(Box<dyn Target>),
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub struct Found {
+    /// How many devices.
+    pub devices: usize,
+    /// What a person should know.
+    pub note: Option<String>,
+}
+
+/// Why there was nothing to read, or no reading.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nothing is there.
+    Absent(String),
+    /// The source's own word.
+    Poll(PollError),
+    /// Its code panicked.
+    Panicked(Panicked),
+    /// It did not come back in time.
+    Hangs(Duration),
+}
+
+impl Fault {
+    /// The state that it puts a source in.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Absent(_) => State::Absent,
+            Self::Poll(PollError::Retry(_)) => State::Failing,
+            Self::Poll(PollError::Gone(_)) => State::Gone,
+            Self::Poll(PollError::Broken(_)) => State::Broken,
+            Self::Panicked(_) => State::Panicked,
+            Self::Hangs(_) => State::Hangs,
+        }
+    }
+}
+
+/// What one outlet is, as far as a sampler has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct OutletView<'a> {
+    /// Whose readings.
+    pub owner: &'a Owner,
+    /// What the hardware says of itself.
+    pub labels: Option<&'a Labels>,
+    /// Its devices.
+    pub devices: &'a [DeviceDecl],
+}
+
+impl Reader {
+    /// The source's name, as in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Local { source, .. } => source.name(),
+            Self::Remote(target) => target.name(),
+        }
+    }
+
+    /// The address, of what is read over the network.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Self::Local { .. } => None,
+            Self::Remote(target) => Some(target.address()),
+        }
+    }
+
+    /// How often to read, in nanoseconds.
+    #[must_use]
+    pub fn period_ns(&self) -> u64 {
+        match self {
+            Self::Local { source, .. } => source.period_ns(),
+            Self::Remote(target) => target.period_ns(),
+        }
+    }
+
+    /// Whether the readings come from the machine itself.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self, Self::Local { .. })
+    }
+
+    /// How many owners it has readings of.
+    #[must_use]
+    pub fn outlet_count(&self) -> usize {
+        match self {
+            Self::Local { .. } => 1,
+            Self::Remote(target) => target.outlets().len(),
+        }
+    }
+
+    /// The owners it has readings of, in order.
+    pub fn outlets(&self) -> impl Iterator<Item = OutletView<'_>> {
+        let (local, remote) = match self {
+            Self::Local { source, owner } => {
+                (Some(OutletView { owner, labels: None, devices: source.devices() }), &[][..])
+            }
+            Self::Remote(target) => (None, target.outlets()),
+        };
+        let remote = remote.iter().map(|outlet| OutletView {
+            owner: &outlet.owner,
+            labels: Some(&outlet.labels),
+            devices: &outlet.devices,
+        });
+        local.into_iter().chain(remote)
+    }
+
+    /// Looks for something to read.
+    ///
+    /// # Errors
+    /// [`Fault`], and never a panic.
+    pub async fn probe(&mut self) -> Result<Found, Fault> {
+        match self {
+            Self::Local { source, .. } => match guarded(|| source.probe()).map_err(Fault::Panicked)? {
+                Probe::Found { devices, note } => Ok(Found { devices: devices.len(), note }),
+                Probe::Absent { why } => Err(Fault::Absent(why)),
+            },
+            Self::Remote(target) => {
+                // Also the call that makes the future is the target's own code.
+                let probe = guarded_wait(async { target.probe().await });
+                match tokio::time::timeout(TARGET_MAX, probe).await.map_err(|_| Fault::Hangs(TARGET_MAX))? {
+                    Ok(Reach::Found { devices, note }) => {
+                        Ok(Found { devices: devices.iter().map(Vec::len).sum(), note })
+                    }
+                    Ok(Reach::Absent { why }) => Err(Fault::Absent(why)),
+                    Err(panicked) => Err(Fault::Panicked(panicked)),
+                }
+            }
+        }
+    }
+
+    /// Reads once into one list per outlet.
+    ///
+    /// # Errors
+    /// [`Fault`], and never a panic.
+    pub async fn read(&mut self, into: &mut [Vec<Sample>]) -> Result<(), Fault> {
+        match self {
+            Self::Local { source, .. } => {
+                let Some(into) = into.first_mut() else { return Ok(()) };
+                guarded(|| source.read(into)).map_err(Fault::Panicked)?.map_err(Fault::Poll)
+            }
+            Self::Remote(target) => {
+                let read = guarded_wait(async { target.read(into).await });
+                match tokio::time::timeout(TARGET_MAX, read).await {
+                    Err(_) => Err(Fault::Hangs(TARGET_MAX)),
+                    Ok(Err(panicked)) => Err(Fault::Panicked(panicked)),
+                    Ok(Ok(read)) => read.map_err(Fault::Poll),
+                }
+            }
+        }
+    }
+
+    /// What was refused since the last call and belongs to no device.
+    pub fn take_refused(&mut self) -> Vec<(Refusal, u64)> {
+        match self {
+            Self::Local { .. } => Vec::new(),
+            Self::Remote(target) => guarded(|| target.take_refused()).unwrap_or_default(),
+        }
+    }
+
+    /// Ends sessions; within three seconds.
+    pub async fn close(&mut self) {
+        if let Self::Remote(target) = self {
+            // What cannot be ended now the other side ends by itself.
+            let _ = tokio::time::timeout(CLOSE_MAX, guarded_wait(async { target.close().await })).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Reader").field(&self.name()).field(&self.address()).finish()
+    }
+}
