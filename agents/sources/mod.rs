@@ -25,6 +25,7 @@ pub mod nvml;
 mod nvml_library;
 pub mod rapl;
 pub mod recorded;
+pub mod redfish;
 pub mod replay;
 mod replay_rows;
 pub mod simulated;
