@@ -167,7 +167,7 @@ impl Settings {
                 return wrong(format!("labels.{key} = {value:?}: no label can be so"));
             }
         }
-        Ok(())
+        self.sources.prometheus.check().map_err(ConfigError::Value)
     }
 }
 

@@ -171,7 +171,7 @@ fn detail(body: &[u8]) -> String {
 }
 
 /// What the system said, without the wrappings: `Connection refused (os error 111)`.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".into();
     }

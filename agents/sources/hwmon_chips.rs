@@ -31,6 +31,8 @@ pub(super) struct Channel {
     pub(super) interval_ns: u64,
     /// The most it may draw in µW, by the driver; zero if it does not say.
     pub(super) limit_uw: u64,
+    /// Whether an ACPI meter says that it measures a battery.
+    pub(super) battery: bool,
 }
 
 /// What a channel of a known chip measures.
@@ -141,6 +143,7 @@ fn channel(folder: &Path, number: u32, numbers: &[(&str, u32)]) -> Channel {
             .unwrap_or(0)
             .saturating_mul(1_000_000),
         limit_uw: whole(&folder.join(format!("power{number}_cap_max"))).unwrap_or(0),
+        battery: whole(&folder.join(format!("power{number}_is_battery"))) == Some(1),
     }
 }
 
@@ -153,9 +156,7 @@ pub(super) fn meaning(chip: &Chip, channel: &Channel) -> Meaning {
         // Intel: the channel `card`; boards without one have `pkg`. Per-tile chips are `i915_gt0`.
         "i915" | "xe" if is_first_energy(chip, channel) => Meaning::Account(Scope::Gpu, chip.device.clone()),
         "amdgpu" | "i915" | "xe" => Meaning::Ignored,
-        "power_meter" if whole(&chip.folder.join(format!("power{}_is_battery", channel.number))) == Some(1) => {
-            Meaning::Ignored
-        }
+        "power_meter" if channel.battery => Meaning::Ignored,
         "power_meter" => grace(label).unwrap_or(Meaning::AcpiMeter),
         name if POWER_SUPPLIES.contains(&name) => {
             // The input side is what is paid for; the outputs are the same energy less the losses.

@@ -23,6 +23,7 @@ pub mod hwmon;
 mod hwmon_chips;
 pub mod nvml;
 mod nvml_library;
+pub mod prometheus;
 pub mod rapl;
 pub mod recorded;
 pub mod redfish;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use meter::{DeviceDecl, Sample, Scope};
+pub use prometheus::PrometheusSettings;
 use serde::{Deserialize, Serialize};
 
 /// What a look for hardware found.
@@ -123,6 +125,8 @@ pub struct SourcesSettings {
     pub rapl: RaplSettings,
     /// Sensor chips: AMD and Intel GPUs, ACPI power meters, Grace, power supplies.
     pub hwmon: HwmonSettings,
+    /// Exporters that already run.
+    pub prometheus: PrometheusSettings,
     /// A made-up machine, for demonstrations and tests.
     pub simulated: SimulatedSettings,
 }
