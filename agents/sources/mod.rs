@@ -10,6 +10,7 @@
 //! | source | scope: device | contains |
 //! |---|---|---|
 //! | nvml | `gpu: GPU-<uuid>` | |
+//! | nvml (superchips) | `other: module-N` | its `gpu: GPU-<uuid>` and `cpu: grace-N` |
 //! | hwmon (amdgpu, i915, xe) | `gpu: <PCI address>` | |
 //! | rapl | `cpu: psys` | every `cpu: package-*` and `dram: package-*` of the machine |
 //! | rapl | `cpu: package-N` | `cpu: package-N/core`, `cpu: package-N/uncore` |
@@ -22,7 +23,10 @@ mod file;
 pub mod hwmon;
 mod hwmon_chips;
 pub mod nvml;
+mod nvml_kernel;
 mod nvml_library;
+mod nvml_module;
+mod nvml_reading;
 pub mod prometheus;
 pub mod rapl;
 pub mod recorded;
@@ -141,6 +145,8 @@ pub struct NvmlSettings {
     pub period_ms: u64,
     /// The driver's library: a name for the loader, or a path.
     pub library: String,
+    /// Seconds between two looks for GPUs that were added, taken away, or lost.
+    pub rescan_s: u64,
 }
 
 /// Settings of the source `rapl`.
@@ -193,7 +199,7 @@ const PERIOD_MS: u64 = 1000;
 
 impl Default for NvmlSettings {
     fn default() -> Self {
-        Self { enabled: true, period_ms: PERIOD_MS, library: "libnvidia-ml.so.1".into() }
+        Self { enabled: true, period_ms: PERIOD_MS, library: "libnvidia-ml.so.1".into(), rescan_s: 60 }
     }
 }
 

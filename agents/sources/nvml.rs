@@ -1,26 +1,36 @@
 //! NVIDIA GPUs by the driver's library (NVML).
 //!
-//! One call per GPU gives the energy counter (mJ since the driver was loaded, Volta and newer), the
-//! average power and the instant power. The counter books; power is the average, else the instant
-//! value, else what older drivers have. Energy of MIG instances is their board's: NVML repeats the
-//! board's figure for each, so only boards are read.
+//! One call per GPU gives the energy counter (mJ since the driver was loaded, Volta and newer), the average
+//! power and the instant power. The counter books. Power is the average, else the instant value, else what
+//! older drivers have: NVML averages over a second on Ampere and newer, and knows no average on GA100 (A100,
+//! A30) and older, where the instant value is all there is. Energy of MIG instances is their board's: NVML
+//! repeats the board's figure for each, so only boards are read.
 //!
-//! **Epoch.** NVML has no id for a driver load. The epoch is the boot and the driver's version; a
-//! reload of the same version within a boot shows as a counter that falls, which the ledger takes as
-//! a reset because no modulus is declared.
+//! **Epoch.** The boot, the driver's version, its load by the kernel's number for it (NVML has none), and, for
+//! a GPU that the driver sets up anew for each user or that was lost meanwhile, the session with the library.
+//! A counter that starts again is then another counter even if it has passed its old value.
+//!
+//! **Superchips** (GH200, GB200). A GPU with links to a CPU on its module is read with its own power, and the
+//! module's power is an account that contains both. Their counter is left alone: on GH200 it was measured to
+//! be the module's, on others it is documented nowhere.
 //!
 //! **Never wakes a GPU.** One that the kernel may suspend is only read while it is active. Nothing is
 //! profiled, no setting is touched.
 //!
-//! **Errors stay with their GPU.** A value that fails is left out; a GPU that fell off the bus is
-//! asked again once a minute while the others go on. Only a driver that went away ends the source.
+//! **Errors stay with their GPU.** A value that fails is left out; a GPU that fell off the bus is asked
+//! again once a minute while the others go on. As often the GPUs are counted, and new ones taken in. Only a
+//! driver that went away ends the source.
 
-use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Refusal, Sample, Scope};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use meter::{DeviceDecl, Sample};
 use nvml_wrapper::error::NvmlError;
 
-use super::file::{boot_epoch, device_name, text};
+use super::nvml_kernel as kernel;
 use super::nvml_library::{self, Board, Library};
-use super::{FoundDevice, NvmlSettings, PollError, Probe, Roots, Source, period_ns};
+use super::nvml_reading::{self as reading, Trouble, trouble};
+use super::{NvmlSettings, PollError, Probe, Roots, Source, period_ns};
 
 type Open = fn(&str) -> Result<Box<dyn Library>, NvmlError>;
 
@@ -29,36 +39,53 @@ pub struct Nvml {
     path: String,
     roots: Roots,
     period_ns: u64,
+    /// Readings between two looks for GPUs that came, went or were lost.
+    rescan: u64,
+    until_rescan: u64,
     open: Open,
     library: Option<Box<dyn Library>>,
+    session: Session,
     gpus: Vec<Gpu>,
+    /// GPUs that could not be described yet, by their number.
+    unread: Vec<u32>,
+    /// How often each GPU was lost or taken away.
+    losses: BTreeMap<String, u32>,
     devices: Vec<DeviceDecl>,
 }
 
-/// A GPU that is read; its place in the list is its place among the devices.
+/// A GPU that is read.
 struct Gpu {
-    index: u32,
     board: Board,
+    /// Its account's name and place among the devices; none if only its module is measured.
+    place: Option<u16>,
+    /// The place of the module that it is on.
+    module: Option<u16>,
     /// Whether the kernel may suspend it.
     may_sleep: bool,
-    /// Whether it has an energy counter.
+    /// Whether it has an energy counter to book by.
     counts: bool,
-    /// Readings to skip before a lost GPU is asked again; zero for one that answers.
-    skip: u64,
+    /// Readings to skip before a lost GPU is asked again; none for one that is not lost.
+    skip: Option<u64>,
+    /// Whether its last reading failed.
+    failing: bool,
 }
 
-/// How a look at one GPU failed.
-enum Trouble {
-    /// The driver is gone, and with it every GPU.
-    Driver(NvmlError),
-    /// This GPU is gone until it is reset.
-    Lost(NvmlError),
-    /// Nothing this time.
-    Passing(NvmlError),
+/// What holds for as long as the library is open.
+#[derive(Default)]
+struct Session {
+    version: String,
+    /// This session and no other.
+    id: String,
+    seen: Seen,
 }
 
-/// How long a lost GPU is left alone: only a reset or a reboot brings one back.
-const LOST_PAUSE_NS: u64 = 60_000_000_000;
+/// What tells that GPUs or the driver came or went.
+#[derive(Default, PartialEq, Eq)]
+struct Seen {
+    count: u32,
+    load: u64,
+    bound: BTreeSet<String>,
+}
 
 impl Nvml {
     /// A source that loads the library when it is probed.
@@ -68,40 +95,106 @@ impl Nvml {
     }
 
     fn with(open: Open, settings: &NvmlSettings, roots: &Roots) -> Self {
+        let period_ns = period_ns(settings.period_ms);
+        let rescan = settings.rescan_s.max(1).saturating_mul(1_000_000_000) / period_ns;
         Self {
             path: settings.library.clone(),
             roots: roots.clone(),
-            period_ns: period_ns(settings.period_ms),
+            period_ns,
+            rescan: rescan.max(1),
+            until_rescan: 0,
             open,
             library: None,
+            session: Session::default(),
             gpus: Vec::new(),
+            unread: Vec::new(),
+            losses: BTreeMap::new(),
             devices: Vec::new(),
         }
     }
 
-    fn power_file(&self, board: &Board, file: &str) -> Option<String> {
-        text(&self.roots.sys.join("bus/pci/devices").join(&board.pci).join("power").join(file))
-    }
-
-    /// Declares one GPU, or says why it cannot be read.
-    fn declare(&self, library: &dyn Library, index: u32, version: &str) -> Result<(Gpu, DeviceDecl), String> {
-        let board = library.describe(index).map_err(|error| format!("GPU {index}: {error}"))?;
-        // A shared stand-in such as `GPU-0` would pour two machines' GPUs into one account.
-        let device = device_name(if board.uuid.is_empty() { &board.pci } else { &board.uuid });
-        let key = AccountKey::new(Scope::Gpu, &device).map_err(|error| format!("GPU {index}: {error}"))?;
-        if device.is_empty() {
-            return Err(format!("GPU {index} has neither UUID nor PCI address"));
-        }
-        let counts = energy(library, index).is_ok();
-        let epoch = if counts { boot_epoch(&self.roots.proc, &format!("nvml/{version}")) } else { 0 };
-        let limit = Milliwatts(board.limit_mw.into());
-        let may_sleep = self.power_file(&board, "control").as_deref() == Some("auto");
-        let decl = DeviceDecl { key, period_ns: self.period_ns, limit, modulus: None, epoch };
-        Ok((Gpu { index, board, may_sleep, counts, skip: 0 }, decl))
+    /// Opens the library: a new session.
+    fn open(&mut self) -> Result<Box<dyn Library>, NvmlError> {
+        let library = (self.open)(&self.path)?;
+        let (version, count) = (library.driver_version()?, library.count()?);
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let id = format!("{}-{began}", std::process::id());
+        self.session = Session { version, id, seen: Seen::now(count, &self.roots) };
+        Ok(library)
     }
 
     fn sleeps(&self, gpu: &Gpu) -> bool {
-        gpu.may_sleep && self.power_file(&gpu.board, "runtime_status").is_some_and(|status| status != "active")
+        gpu.may_sleep && kernel::sleeps(&self.roots.sys, &gpu.board.pci())
+    }
+
+    /// Once in a while: takes in what came, and lets go of what went.
+    fn look_around(&mut self, mut library: Box<dyn Library>) -> Result<Box<dyn Library>, NvmlError> {
+        if self.until_rescan > 0 {
+            self.until_rescan -= 1;
+            return Ok(library);
+        }
+        self.until_rescan = self.rescan;
+        let count = match library.count() {
+            Err(error) if trouble(&error) == Trouble::Driver => return Err(error),
+            count => count.unwrap_or(self.session.seen.count),
+        };
+        let seen = Seen::now(count, &self.roots);
+        let (found, left_out) = if seen == self.session.seen {
+            let unread = std::mem::take(&mut self.unread);
+            self.adopt_all(library.as_ref(), unread)
+        } else if seen.count == self.session.seen.count {
+            // The kernel sees what the library, which looked at its opening, does not.
+            drop(library);
+            library = self.open()?;
+            self.enumerate(library.as_ref())
+        } else {
+            self.session.seen = seen;
+            self.enumerate(library.as_ref())
+        };
+        for device in found {
+            tracing::info!(device = %device.decl.key, about = device.about, "found");
+        }
+        tracing::debug!(?left_out, "looked for GPUs again");
+        Ok(library)
+    }
+
+    /// Notes how a GPU's reading went, and says so when that changed.
+    fn note(&mut self, gpu: &mut Gpu, read: Result<(), &NvmlError>) {
+        let name = &gpu.board.uuid;
+        match read {
+            Ok(()) => {
+                if std::mem::take(&mut gpu.failing) {
+                    tracing::info!(gpu = name, "answers again");
+                }
+                if gpu.skip.take().is_some() && gpu.counts {
+                    self.count_anew(gpu);
+                }
+            }
+            Err(error) => {
+                let lost = trouble(error) == Trouble::Lost;
+                if lost && gpu.skip.is_none() {
+                    tracing::warn!(gpu = name, %error, "a GPU is lost until it is reset; the others go on");
+                } else if !gpu.failing {
+                    tracing::warn!(gpu = name, %error, "a GPU gives no value; the others go on");
+                }
+                gpu.failing = true;
+                gpu.skip = if lost { Some(self.rescan) } else { gpu.skip };
+            }
+        }
+    }
+
+    /// A GPU that was lost has been reset: its counter is another one.
+    fn count_anew(&mut self, gpu: &Gpu) {
+        let Some(place) = gpu.place.map(usize::from) else { return };
+        let name = self.devices[place].key.device.to_string();
+        *self.losses.entry(name.clone()).or_default() += 1;
+        self.devices[place].epoch = self.epoch(&gpu.board, &name);
+    }
+}
+
+impl Seen {
+    fn now(count: u32, roots: &Roots) -> Self {
+        Self { count, load: kernel::driver_load(&roots.sys), bound: kernel::bound(&roots.sys) }
     }
 }
 
@@ -111,27 +204,16 @@ impl Source for Nvml {
     }
 
     fn probe(&mut self) -> Probe {
-        (self.library, self.gpus, self.devices) = (None, Vec::new(), Vec::new());
-        let opened =
-            (self.open)(&self.path).and_then(|library| Ok((library.driver_version()?, library.count()?, library)));
-        let (version, count, library) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return Probe::Absent { why: why_absent(&self.path, &error) },
-        };
-        let (mut found, mut left_out) = (Vec::new(), Vec::new());
-        for index in 0..count {
-            match self.declare(library.as_ref(), index, &version) {
-                Ok((_, decl)) if self.devices.iter().any(|known| known.key == decl.key) => {
-                    left_out.push(format!("GPU {index}: {} is there already", decl.key));
-                }
-                Ok((gpu, decl)) => {
-                    found.push(FoundDevice { decl: decl.clone(), about: about(&gpu, &version), now: None });
-                    self.gpus.push(gpu);
-                    self.devices.push(decl);
-                }
-                Err(why) => left_out.push(why),
+        // The library is let go of first: a session that another one holds on to learns nothing new.
+        self.library = None;
+        let library = match self.open() {
+            Ok(library) => library,
+            Err(error) => {
+                self.forget();
+                return Probe::Absent { why: why_absent(&self.path, &error) };
             }
-        }
+        };
+        let (mut found, left_out) = self.enumerate(library.as_ref());
         let note = (!left_out.is_empty()).then(|| format!("left out: {}", left_out.join("; ")));
         if found.is_empty() {
             let hidden = "the driver answers but shows no GPU: see NVIDIA_VISIBLE_DEVICES and the device cgroup";
@@ -147,40 +229,37 @@ impl Source for Nvml {
     }
 
     fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), PollError> {
+        let gone = |error: NvmlError| PollError::Gone(format!("the NVIDIA driver: {error}"));
         let Some(library) = self.library.take() else { return Err(PollError::Gone("not probed".into())) };
+        let library = self.look_around(library).map_err(gone)?;
         let before = into.len();
         let (mut last, mut lost, mut asleep) = (None, 0, 0);
         let mut gpus = std::mem::take(&mut self.gpus);
-        for (device, gpu) in (0_u16..).zip(&mut gpus) {
-            if gpu.skip > 0 {
-                gpu.skip -= 1;
+        for gpu in &mut gpus {
+            if let Some(skip) = gpu.skip.filter(|skip| *skip > 0) {
+                gpu.skip = Some(skip - 1);
                 lost += 1;
-                continue;
-            }
-            if self.sleeps(gpu) {
+            } else if self.sleeps(gpu) {
                 asleep += 1;
-                continue;
-            }
-            match look(library.as_ref(), gpu, device) {
-                Ok(sample) => into.push(sample),
-                Err(Trouble::Driver(error)) => {
+            } else {
+                let read = look(library.as_ref(), gpu, before, into);
+                self.note(gpu, read.as_ref().copied());
+                let Err(error) = read else { continue };
+                if trouble(&error) == Trouble::Driver {
                     into.truncate(before);
-                    return Err(PollError::Gone(format!("the NVIDIA driver: {error}")));
+                    self.gpus = gpus;
+                    return Err(gone(error));
                 }
-                Err(Trouble::Lost(error)) => {
-                    tracing::warn!(gpu = %gpu.board.uuid, %error, "a GPU is lost until it is reset; the others go on");
-                    gpu.skip = LOST_PAUSE_NS / self.period_ns.max(1);
-                    lost += 1;
-                    last = Some(format!("{}: {error}", gpu.board.uuid));
-                }
-                Err(Trouble::Passing(error)) => last = Some(format!("{}: {error}", gpu.board.uuid)),
+                lost += usize::from(trouble(&error) == Trouble::Lost);
+                last = Some(format!("{}: {error}", gpu.board.uuid));
             }
         }
         let all_lost = lost == gpus.len();
         (self.gpus, self.library) = (gpus, Some(library));
+        into[before..].sort_unstable_by_key(|sample| sample.device);
         match last {
             _ if into.len() > before || asleep > 0 => Ok(()),
-            why if all_lost => Err(PollError::Gone(why.unwrap_or_else(|| "every GPU is lost".into()))),
+            why if all_lost => Err(PollError::Gone(why.unwrap_or_else(|| "no GPU is left".into()))),
             why => Err(PollError::Retry(why.unwrap_or_else(|| "no GPU gave a value".into()))),
         }
     }
@@ -190,78 +269,19 @@ impl Source for Nvml {
     }
 }
 
-/// Reads one GPU.
-fn look(library: &dyn Library, gpu: &Gpu, device: u16) -> Result<Sample, Trouble> {
-    let (energy, power) = match library.fields(gpu.index) {
-        Ok(fields) => (fields.energy_mj, fields.average_mw.or(fields.instant_mw)),
-        Err(error) if is_old(&error) => (library.energy_mj(gpu.index), Err(error)),
-        Err(error) => return Err(trouble(error)),
-    };
-    let power = power.or_else(|_| library.power_mw(gpu.index).map(u64::from));
-    let mut sample = Sample { device, ..Sample::default() };
-    match (power, energy) {
-        (Err(power), Err(energy)) => {
-            let worst = if matches!(trouble_of(&energy), Kind::Passing) { power } else { energy };
-            return Err(trouble(worst));
-        }
-        (power, energy) => {
-            match power {
-                // Registers full of ones: "not available".
-                Ok(mw) if mw >= u64::from(u32::MAX) => sample.refused = Some(Refusal::Sentinel),
-                Ok(mw) => sample.power = Some(Milliwatts(mw)),
-                Err(_) => {}
-            }
-            match energy.map(|mj| mj.checked_mul(1000)) {
-                Ok(Some(uj)) if gpu.counts => sample.counter = Some(Microjoules(uj)),
-                Ok(None) => sample.refused = Some(Refusal::Sentinel),
-                _ => {}
-            }
+/// Reads one GPU, and its module unless another GPU of it did so; `before` is where this look begins in `into`.
+fn look(library: &dyn Library, gpu: &Gpu, before: usize, into: &mut Vec<Sample>) -> Result<(), NvmlError> {
+    let own = gpu.place.map(|place| reading::gpu(library, &gpu.board, gpu.counts, place));
+    let module = gpu.module.filter(|place| into[before..].iter().all(|sample| sample.device != *place));
+    let module = module.map(|place| reading::module(library, &gpu.board, place));
+    let mut result = Ok(());
+    for sample in [own, module].into_iter().flatten() {
+        match sample {
+            Ok(sample) => into.push(sample),
+            Err(error) => result = Err(error),
         }
     }
-    Ok(sample)
-}
-
-fn energy(library: &dyn Library, index: u32) -> Result<u64, NvmlError> {
-    library.fields(index).and_then(|fields| fields.energy_mj).or_else(|_| library.energy_mj(index))
-}
-
-/// Whether a driver is too old for field values.
-fn is_old(error: &NvmlError) -> bool {
-    use NvmlError::{FailedToLoadSymbol, FunctionNotFound, InvalidArg, NotSupported};
-    matches!(error, FailedToLoadSymbol(_) | FunctionNotFound | NotSupported | InvalidArg)
-}
-
-enum Kind {
-    Driver,
-    Lost,
-    Passing,
-}
-
-fn trouble_of(error: &NvmlError) -> Kind {
-    match error {
-        NvmlError::Uninitialized | NvmlError::DriverNotLoaded | NvmlError::LibRmVersionMismatch => Kind::Driver,
-        NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::NotFound => Kind::Lost,
-        _ => Kind::Passing,
-    }
-}
-
-fn trouble(error: NvmlError) -> Trouble {
-    match trouble_of(&error) {
-        Kind::Driver => Trouble::Driver(error),
-        Kind::Lost => Trouble::Lost(error),
-        Kind::Passing => Trouble::Passing(error),
-    }
-}
-
-fn about(gpu: &Gpu, version: &str) -> String {
-    let mut text = format!("{} at {}, driver {version}", gpu.board.name, gpu.board.pci);
-    if !gpu.counts {
-        text.push_str(", no energy counter");
-    }
-    if gpu.board.mig {
-        text.push_str(", MIG: the board's energy, instances have none of their own");
-    }
-    text
+    result
 }
 
 fn why_absent(path: &str, error: &NvmlError) -> String {
@@ -279,6 +299,8 @@ fn why_absent(path: &str, error: &NvmlError) -> String {
     format!("{path}: {error} ({hint})")
 }
 
+#[path = "nvml_inventory.rs"]
+mod inventory;
 #[cfg(test)]
 #[path = "nvml_tests.rs"]
 mod tests;

@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
-use super::super::nvml_library::Fields;
+use meter::{Microjoules, Milliwatts};
+
+use super::super::nvml_library::{Fields, ModuleFields};
+use super::super::{Probe, Source};
 use super::*;
 
 /// What GPU n answers to one look.
@@ -18,22 +21,34 @@ enum Answer {
     Fails(fn() -> NvmlError),
     /// The energy fails, the power does not.
     NoEnergy(fn() -> NvmlError, u64),
+    /// A GPU beside its CPU: counter in mJ, its own power if it has one, and its module's power in mW.
+    Super(u64, Option<u64>, u64),
 }
 
-use Answer::{Both, Fails, InstantOnly, NoEnergy, Old};
+use Answer::{Both, Fails, InstantOnly, NoEnergy, Old, Super};
 
-/// The answers of the made driver; tests that use it take turns.
-static ANSWERS: Mutex<Vec<Answer>> = Mutex::new(Vec::new());
+/// The made driver; tests that use it take turns.
+static DRIVER: Mutex<Driver> = Mutex::new(Driver { answers: Vec::new(), persistent: true, opened: 0 });
 static TURN: Mutex<()> = Mutex::new(());
+
+struct Driver {
+    answers: Vec<Answer>,
+    persistent: bool,
+    opened: u32,
+}
 
 struct Made;
 
-fn answer(index: u32) -> Answer {
-    ANSWERS.lock().expect("not poisoned")[index as usize]
+fn driver() -> std::sync::MutexGuard<'static, Driver> {
+    DRIVER.lock().expect("not poisoned")
+}
+
+fn answer(board: &Board) -> Answer {
+    driver().answers[board.index as usize]
 }
 
 fn set(answers: &[Answer]) {
-    *ANSWERS.lock().expect("not poisoned") = answers.to_vec();
+    driver().answers = answers.to_vec();
 }
 
 impl Library for Made {
@@ -41,37 +56,88 @@ impl Library for Made {
         Ok("570.86.15".into())
     }
     fn count(&self) -> Result<u32, NvmlError> {
-        Ok(ANSWERS.lock().expect("not poisoned").len() as u32)
+        Ok(driver().answers.len() as u32)
     }
     fn describe(&self, index: u32) -> Result<Board, NvmlError> {
-        let (uuid, pci) = (format!("GPU-{index:08x}"), format!("0000:{index:02x}:00.0"));
-        Ok(Board { uuid, pci, name: "Made H100".into(), limit_mw: 700_000, mig: index == 7 })
+        let made = driver();
+        let answer = made.answers[index as usize];
+        if let Fails(why) = answer {
+            return Err(why());
+        }
+        Ok(Board {
+            index,
+            uuid: format!("GPU-{index:08x}"),
+            bus_id: format!("00000000:{index:02X}:00.0"),
+            name: "Made H100".into(),
+            limit_mw: 700_000,
+            mig: index == 7,
+            persistent: made.persistent,
+            superchip: matches!(answer, Super(..)),
+        })
     }
-    fn fields(&self, index: u32) -> Result<Fields, NvmlError> {
+    fn fields(&self, board: &Board) -> Result<Fields, NvmlError> {
         let no = || Err(NvmlError::NotSupported);
-        match answer(index) {
-            Both(mj, mw) => Ok(Fields { energy_mj: Ok(mj), average_mw: Ok(mw), instant_mw: Ok(mw + 99_000) }),
-            InstantOnly(mw) => Ok(Fields { energy_mj: no(), average_mw: no(), instant_mw: Ok(mw) }),
-            NoEnergy(why, mw) => Ok(Fields { energy_mj: Err(why()), average_mw: Ok(mw), instant_mw: no() }),
+        let yes = |value: u64| Ok(Ok(value));
+        match answer(board) {
+            Both(mj, mw) => Ok(Fields { energy_mj: yes(mj), average_mw: yes(mw), instant_mw: yes(mw + 99_000) }),
+            InstantOnly(mw) => Ok(Fields { energy_mj: no(), average_mw: no(), instant_mw: yes(mw) }),
+            NoEnergy(why, mw) => Ok(Fields { energy_mj: Err(why()), average_mw: yes(mw), instant_mw: no() }),
+            Super(mj, own, _) => {
+                Ok(Fields { energy_mj: yes(mj), average_mw: own.map_or_else(no, yes), instant_mw: no() })
+            }
             Old(..) => Err(NvmlError::FunctionNotFound),
             Fails(why) => Err(why()),
         }
     }
-    fn energy_mj(&self, index: u32) -> Result<u64, NvmlError> {
-        if let Old(mj, _) = answer(index) { Ok(mj) } else { Err(NvmlError::NotSupported) }
+    fn energy_mj(&self, board: &Board) -> Result<u64, NvmlError> {
+        if let Old(mj, _) = answer(board) { Ok(mj) } else { Err(NvmlError::NotSupported) }
     }
-    fn power_mw(&self, index: u32) -> Result<u32, NvmlError> {
-        match answer(index) {
+    fn power_mw(&self, board: &Board) -> Result<u32, NvmlError> {
+        match answer(board) {
             Old(_, mw) => Ok(mw),
+            // Whatever it is of: the GPU, or the module.
+            Super(_, _, mw) => Ok(mw as u32),
             Fails(why) => Err(why()),
             _ => Err(NvmlError::NotSupported),
+        }
+    }
+    fn module(&self, board: &Board) -> Result<ModuleFields, NvmlError> {
+        let no = || Err(NvmlError::NotSupported);
+        match answer(board) {
+            Super(_, _, mw) => {
+                Ok(ModuleFields { average_mw: Ok(Ok(mw)), instant_mw: no(), limit_mw: Ok(Ok(2_900_000)) })
+            }
+            Fails(why) => Err(why()),
+            _ => panic!("a board that is no superchip was asked for its module"),
         }
     }
 }
 
 fn source(roots: &Roots) -> Nvml {
-    let open: Open = |_| Ok(Box::new(Made));
+    let open: Open = |_| {
+        driver().opened += 1;
+        Ok(Box::new(Made))
+    };
+    driver().persistent = true;
     Nvml::with(open, &NvmlSettings::default(), roots)
+}
+
+/// An empty machine.
+fn machine() -> (tempfile::TempDir, Roots) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let roots = Roots { sys: folder.path().join("sys"), proc: folder.path().join("proc") };
+    write(&roots.proc, "sys/kernel/random/boot_id", "7f3e0000-0000-4000-8000-000000000001\n");
+    (folder, roots)
+}
+
+fn write(root: &std::path::Path, path: &str, content: &str) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+    std::fs::write(path, content).expect("written");
+}
+
+fn epochs(nvml: &Nvml) -> Vec<u64> {
+    nvml.devices().iter().map(|device| device.epoch).collect()
 }
 
 /// Device, counter in µJ, power in mW.
@@ -81,6 +147,13 @@ fn read(nvml: &mut Nvml) -> Result<Vec<Value>, PollError> {
     let mut samples = Vec::new();
     nvml.read(&mut samples)?;
     Ok(samples.iter().map(|s| (s.device, s.counter.map(|c| c.0), s.power.map(|p| p.0))).collect())
+}
+
+/// Reads until GPUs have been looked for again: a minute at 1 Hz.
+fn pass_a_minute(nvml: &mut Nvml) {
+    for _ in 0..61 {
+        read(nvml).expect("read");
+    }
 }
 
 #[test]
@@ -160,20 +233,8 @@ fn a_driver_that_went_away_ends_the_source_until_the_next_probe() {
     assert!(matches!(nvml.read(&mut samples), Err(PollError::Gone(_))), "until it is probed again");
     set(&[Both(1, 20_000); 2]);
     nvml.probe();
-    assert_eq!(nvml.devices()[0].epoch, epoch, "same boot, same driver: the fall of the counter tells of the reload");
+    assert_eq!(nvml.devices()[0].epoch, epoch, "same boot, same driver, same load");
     assert_eq!(read(&mut nvml).expect("read")[0].1, Some(1000));
-}
-
-#[test]
-fn registers_full_of_ones_are_refused() {
-    let _turn = TURN.lock();
-    set(&[Both(u64::MAX, u32::MAX.into()), Both(7, u32::MAX.into())]);
-    let mut nvml = source(&Roots::default());
-    nvml.probe();
-    let mut samples = Vec::new();
-    nvml.read(&mut samples).expect("read");
-    let refused = Sample { refused: Some(Refusal::Sentinel), ..Sample::default() };
-    assert_eq!(samples, [refused, Sample { device: 1, counter: Some(Microjoules(7000)), ..refused }]);
 }
 
 #[test]
@@ -193,6 +254,155 @@ fn a_sleeping_gpu_is_not_woken() {
     // A look at the sleeper would end the source: it must not be looked at.
     set(&[Both(10, 20_000), Fails(|| NvmlError::DriverNotLoaded)]);
     assert_eq!(read(&mut nvml).expect("one"), [(0, Some(10_000), Some(20_000))]);
+}
+
+#[test]
+fn a_counter_is_another_one_after_a_load_a_session_or_a_loss() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    write(&roots.sys, "module/nvidia/version", "570.86.15\n");
+    set(&[Both(10, 20_000); 2]);
+    let mut nvml = source(&roots);
+    nvml.probe();
+    let first = epochs(&nvml);
+    assert_eq!(first[0], first[1]);
+    let mut again = source(&roots);
+    again.probe();
+    assert_eq!(epochs(&again), first, "another start of the agent, the same counters");
+
+    // Unloaded and loaded again between two starts: by now the counter has passed what it was.
+    std::fs::rename(roots.sys.join("module/nvidia"), roots.sys.join("before")).expect("moved");
+    write(&roots.sys, "module/nvidia/version", "570.86.15\n");
+    set(&[Both(11, 20_000); 2]);
+    let mut again = source(&roots);
+    again.probe();
+    let loaded = epochs(&again);
+    assert!(loaded[0] != first[0] && loaded[0] == loaded[1]);
+
+    // Without persistence the driver sets a GPU up anew for whoever comes next.
+    driver().persistent = false;
+    again.probe();
+    let session = epochs(&again);
+    again.probe();
+    assert!(epochs(&again)[0] != session[0] && session[0] != loaded[0]);
+
+    // A GPU that was lost has been reset; the other has not.
+    let mut nvml = source(&roots);
+    nvml.probe();
+    set(&[Both(12, 20_000), Fails(|| NvmlError::GpuLost)]);
+    pass_a_minute(&mut nvml);
+    set(&[Both(13, 20_000), Both(14, 20_000)]);
+    pass_a_minute(&mut nvml);
+    let returned = epochs(&nvml);
+    assert!(returned[0] == loaded[0] && returned[1] != loaded[1], "{returned:?} {loaded:?}");
+}
+
+#[test]
+fn gpus_come_and_go_while_the_others_are_read() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    set(&[Both(10, 20_000), Fails(|| NvmlError::Unknown)]);
+    let mut nvml = source(&roots);
+    let Probe::Found { devices, note: Some(note) } = nvml.probe() else { panic!("one of two") };
+    assert!(devices.len() == 1 && note.contains("GPU 1"), "{note}");
+    let first = epochs(&nvml);
+    // The second is well again, and a third was added.
+    set(&[Both(11, 20_000); 2]);
+    pass_a_minute(&mut nvml);
+    let mut made = vec![Both(12, 20_000); 3];
+    set(&made);
+    assert_eq!(read(&mut nvml).expect("two").len(), 2, "not at once");
+    pass_a_minute(&mut nvml);
+    assert_eq!(read(&mut nvml).expect("three").len(), 3);
+    assert_eq!(epochs(&nvml), [first[0]; 3]);
+    assert_eq!(driver().opened, 1, "the library saw it without being opened again");
+    // One is taken away and put back: its counter began anew.
+    made.truncate(2);
+    set(&made);
+    // Until the GPUs are counted again the one that is gone is asked for, and fails.
+    driver().answers.push(Fails(|| NvmlError::NotFound));
+    read(&mut nvml).expect("two");
+    driver().answers.truncate(2);
+    pass_a_minute(&mut nvml);
+    assert_eq!(nvml.devices().len(), 2);
+    set(&[Both(13, 20_000); 3]);
+    pass_a_minute(&mut nvml);
+    let back = epochs(&nvml);
+    assert!(back[..2] == [first[0]; 2] && back[2] != first[0], "{back:?}");
+}
+
+#[test]
+fn what_only_the_kernel_sees_needs_a_new_session() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    write(&roots.sys, "bus/pci/drivers/nvidia/0000:00:00.0", "");
+    set(&[Both(10, 20_000)]);
+    let mut nvml = source(&roots);
+    driver().opened = 0;
+    nvml.probe();
+    pass_a_minute(&mut nvml);
+    pass_a_minute(&mut nvml);
+    assert_eq!(driver().opened, 1);
+    write(&roots.sys, "bus/pci/drivers/nvidia/0000:01:00.0", "");
+    pass_a_minute(&mut nvml);
+    pass_a_minute(&mut nvml);
+    assert_eq!(driver().opened, 2, "once for one change");
+}
+
+#[test]
+fn a_superchips_module_is_read_once_and_holds_its_gpus() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    // Two modules with a CPU of one core and two GPUs each.
+    for gpu in 0..4 {
+        write(&roots.sys, &format!("bus/pci/devices/0000:{gpu:02x}:00.0/local_cpulist"), &format!("{}\n", gpu / 2));
+    }
+    for cpu in 0..2 {
+        write(&roots.sys, &format!("devices/system/cpu/cpu{cpu}/topology/physical_package_id"), &format!("{cpu}\n"));
+    }
+    let chip = |own, module| Super(5_000_000, own, module);
+    set(&[chip(Some(100_000), 500_000), chip(Some(110_000), 500_001), chip(None, 600_000), chip(None, 600_001)]);
+    let mut nvml = source(&roots);
+    let Probe::Found { devices, note: None } = nvml.probe() else { panic!("two GPUs and two modules") };
+    let keys: Vec<_> = devices.iter().map(|device| device.decl.key.to_string()).collect();
+    assert_eq!(keys, ["gpu:GPU-00000000", "gpu:GPU-00000001", "other:module-0", "other:module-1"]);
+    assert_eq!(devices[2].decl.limit, Milliwatts(2_900_000));
+    assert_eq!(epochs(&nvml), [0; 4], "whose counter it is, is documented nowhere");
+    let all = [(0, None, Some(100_000)), (1, None, Some(110_000)), (2, None, Some(500_000)), (3, None, Some(600_000))];
+    assert_eq!(read(&mut nvml).expect("all"), all);
+    // The module is read by the GPU that still answers.
+    set(&[
+        Fails(|| NvmlError::GpuLost),
+        chip(Some(110_000), 500_001),
+        Fails(|| NvmlError::Timeout),
+        chip(None, 600_001),
+    ]);
+    let rest = [(1, None, Some(110_000)), (2, None, Some(500_001)), (3, None, Some(600_001))];
+    assert_eq!(read(&mut nvml).expect("the rest"), rest);
+}
+
+#[test]
+fn a_module_of_an_unknown_socket_is_left_out_unless_it_is_the_only_one() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    set(&[Super(1, Some(100_000), 500_000); 2]);
+    let Probe::Found { devices, note: Some(note) } = source(&roots).probe() else { panic!("two GPUs and a remark") };
+    assert!(devices.len() == 2 && note.contains("socket"), "two modules or one? {note}");
+    set(&[Super(1, Some(100_000), 500_000)]);
+    let Probe::Found { devices, note: None } = source(&roots).probe() else { panic!("a GPU and its module") };
+    assert_eq!(devices[1].decl.key.to_string(), "other:module-0");
+}
+
+#[test]
+fn a_counter_that_does_not_answer_at_the_start_is_read_later() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    set(&[NoEnergy(|| NvmlError::Timeout, 20_000), NoEnergy(|| NvmlError::NotSupported, 30_000)]);
+    let mut nvml = source(&roots);
+    nvml.probe();
+    assert_eq!(epochs(&nvml).iter().map(|epoch| *epoch != 0).collect::<Vec<_>>(), [true, false]);
+    set(&[Both(7, 20_000), NoEnergy(|| NvmlError::NotSupported, 30_000)]);
+    assert_eq!(read(&mut nvml).expect("both"), [(0, Some(7000), Some(20_000)), (1, None, Some(30_000))]);
 }
 
 #[test]

@@ -21,10 +21,11 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Outside crates that only these of ours may name.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("sled", &["wattledger-store"]),
     ("crossbeam-epoch", &["wattledger-store"]),
     ("nvml-wrapper", &["wattledger-agents"]),
+    ("nvml-wrapper-sys", &["wattledger-agents"]),
     ("actix-web", &["wattledger-aggregator"]),
     ("actix", &["wattledger-aggregator", "wattledger-agents"]),
     ("askama", &["wattledger-aggregator"]),

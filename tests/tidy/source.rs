@@ -137,6 +137,35 @@ fn panics(source: &str) -> Vec<usize> {
     code.lines().enumerate().filter(|(_, line)| panicking(line)).map(|(number, _)| number + 1).collect()
 }
 
+/// The one file that makes a call by hand, and why: `docs/decisions/0013-module-scope.md`.
+const UNSAFE: &str = "agents/sources/nvml_module.rs";
+/// An audit of the unsafe file is a matter of minutes.
+const UNSAFE_LINES_MAX: usize = 60;
+
+/// Lines with something unsafe, or that permit it.
+fn unsafety(source: &str) -> Vec<usize> {
+    let code = code(source);
+    let is_unsafe = |line: &str| words(line).any(|word| matches!(word, "unsafe" | "unsafe_code"));
+    code.lines().enumerate().filter(|(_, line)| is_unsafe(line)).map(|(number, _)| number + 1).collect()
+}
+
+/// What is wrong with the unsafe file: it has one block, which says why it is sound, under one expectation.
+fn audit(source: &str) -> Vec<&'static str> {
+    let lines: Vec<&str> = source.lines().collect();
+    let found = unsafety(source);
+    let is = |number: &usize, what: &str| lines[number - 1].contains(what);
+    let block = found.iter().find(|number| is(number, "unsafe {"));
+    let comment = block.map(|number| lines[..number - 1].iter().rev().take_while(|line| line.trim().starts_with("//")));
+    let sound = comment.is_some_and(|mut comment| comment.any(|line| line.contains("SAFETY:")));
+    let expected = found.iter().any(|number| is(number, "#[expect(unsafe_code, reason ="));
+    let rules = [
+        (lines.len() <= UNSAFE_LINES_MAX, "it is too long"),
+        (found.len() == 2 && expected, "it has more than one expectation and one block"),
+        (sound, "the block does not say why it is sound"),
+    ];
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect()
+}
+
 /// Words that would name the place where this was written instead of the thing itself.
 fn places(text: &str, folders_too: bool) -> Vec<usize> {
     let work = concat!("/wo", "rk/");
@@ -195,6 +224,16 @@ fn nothing_panics_on_a_missing_value() {
 }
 
 #[test]
+fn one_small_file_is_unsafe_and_says_why() {
+    let (unsafe_file, others): (Vec<_>, Vec<_>) = ours().into_iter().partition(|path| shown(path) == UNSAFE);
+    none(&others.iter().flat_map(|path| complain(path, unsafety(&read(path)), "unsafe")).collect::<Vec<_>>());
+    assert_eq!(unsafe_file.len(), 1, "{UNSAFE} is gone: forbid unsafe code again");
+    assert_eq!(audit(&read(&unsafe_file[0])), [""; 0]);
+    let manifest: toml::Table = read(&crate::root().join("Cargo.toml")).parse().expect("TOML");
+    assert_eq!(manifest["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("deny"));
+}
+
+#[test]
 fn nothing_names_the_place_where_it_was_written() {
     let endings =
         [".rs", ".toml", ".md", ".csv", ".json", ".html", ".css", ".js", ".yml", ".yaml", ".service", ".proto", "run"];
@@ -233,6 +272,18 @@ fn a_panic_is_seen_unless_it_is_in_a_test() {
     );
     assert_eq!(panics("let a = r#\"\n.unwrap() \"b\" \"#;\nlet b = '\\\"'; c.unwrap();"), [3]);
     assert_eq!(panics("#[cfg(test)]\nmod tests;\nfn g() {\n    x.unwrap(); // why\n    \".unwrap()\";\n}"), [4]);
+}
+
+#[test]
+fn what_is_unsafe_is_seen() {
+    let good = "#[expect(unsafe_code, reason = \"so\")]\nfn f() {\n    // SAFETY: it is.\n    unsafe { g() }\n}";
+    assert_eq!(unsafety(good), [1, 4]);
+    assert_eq!(unsafety("// unsafe\nlet a = \"unsafe {\";\nlet unsafely = 1;"), [0_usize; 0]);
+    assert_eq!(unsafety("#![allow(unsafe_code)]\nunsafe impl Send for A {}"), [1, 2]);
+    assert_eq!(audit(good), [""; 0]);
+    assert_eq!(audit(&good.replace("// SAFETY: it is.", "// It is.")).len(), 1);
+    assert_eq!(audit(&format!("{good}\nunsafe fn h() {{}}")).len(), 1);
+    assert_eq!(audit(&format!("{good}{}", "\n".repeat(60))).len(), 1);
 }
 
 #[test]
