@@ -157,7 +157,7 @@ pub fn main() -> ExitCode {
 
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WATTLEDGER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,ipmi_rs=off"));
     let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // Somebody else's subscriber may be in place when the agent is a part of another program.
     let _ = tracing_subscriber::fmt()

@@ -197,7 +197,7 @@ fn leads_to_a_setting(known: &serde_json::Value, path: &[String]) -> bool {
 }
 
 /// A list, or text with commas between its items, as an environment variable gives it.
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum List {

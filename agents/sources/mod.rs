@@ -17,11 +17,15 @@
 //! | rapl | `dram: package-N` | the memory beside that package |
 //! | hwmon (Grace) | `cpu: grace-N` | `cpu: grace-N/cpu`, `cpu: grace-N/sysio` |
 //! | hwmon (ACPI) | `chassis: acpi-power-meter` | the machine |
+//! | ipmi | `chassis: dcmi` | the machine |
 //! | hwmon (PSU) | `chassis: psu-<device>` | together the machine: switched off by default |
 
 mod file;
 pub mod hwmon;
 mod hwmon_chips;
+pub mod ipmi;
+mod ipmi_dcmi;
+mod ipmi_ways;
 pub mod nvml;
 mod nvml_kernel;
 mod nvml_library;
@@ -131,6 +135,8 @@ pub struct SourcesSettings {
     pub hwmon: HwmonSettings,
     /// Exporters that already run.
     pub prometheus: PrometheusSettings,
+    /// The machine's own BMC, in band.
+    pub ipmi: ipmi::IpmiSettings,
     /// A made-up machine, for demonstrations and tests.
     pub simulated: SimulatedSettings,
 }
@@ -252,6 +258,9 @@ pub fn all(settings: &SourcesSettings, roots: &Roots) -> Vec<Box<dyn Source>> {
     if settings.hwmon.enabled {
         sources.push(Box::new(hwmon::Hwmon::new(&settings.hwmon, roots)));
     }
+    if settings.ipmi.enabled {
+        sources.push(Box::new(ipmi::Ipmi::new(&settings.ipmi, roots)));
+    }
     if settings.simulated.enabled {
         sources.push(Box::new(simulated::Simulated::new(&settings.simulated)));
     }
@@ -282,7 +291,13 @@ mod tests {
         let roots = Roots { sys: empty.path().join("sys"), proc: empty.path().join("proc") };
         let mut settings = SourcesSettings::default();
         settings.nvml.library = "libno-such-library.so.1".into();
-        let expected = [("nvml", "libno-such-library.so.1"), ("rapl", "class/powercap"), ("hwmon", "class/hwmon")];
+        settings.ipmi.devices = vec!["/dev/no-such-device".into()];
+        let expected = [
+            ("nvml", "libno-such-library.so.1"),
+            ("rapl", "class/powercap"),
+            ("hwmon", "class/hwmon"),
+            ("ipmi", "/dev/no-such-device"),
+        ];
         let mut sources = all(&settings, &roots);
         assert_eq!(sources.len(), expected.len());
         for (source, (name, missing)) in sources.iter_mut().zip(expected) {

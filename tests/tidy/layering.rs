@@ -21,11 +21,12 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Outside crates that only these of ours may name.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("sled", &["wattledger-store"]),
     ("crossbeam-epoch", &["wattledger-store"]),
     ("nvml-wrapper", &["wattledger-agents"]),
     ("nvml-wrapper-sys", &["wattledger-agents"]),
+    ("ipmi-rs", &["wattledger-agents"]),
     ("actix-web", &["wattledger-aggregator"]),
     ("actix", &["wattledger-aggregator", "wattledger-agents"]),
     ("askama", &["wattledger-aggregator"]),
