@@ -6,15 +6,18 @@
 //! out is named by the probe, and `[sources.hwmon] chips` says what it is.
 //!
 //! `powerN_average` is preferred to `powerN_input`, `energyN_input` (µJ) is the counter. A file that
-//! is empty or fails (`ENODATA`, `EAGAIN`, `EIO`: a GPU asleep, a bus busy) is no value.
+//! is empty or fails (`ENODATA`, `EAGAIN`, `EIO`: a GPU asleep, a bus busy) is no value. Neither a board
+//! nor a machine that is read draws nothing: their zero is a value that is none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Refusal, Sample, Scope};
 
-use super::file::{Attribute, Reading, boot_epoch, device_name, is_gone};
-use super::hwmon_chips::{Channel, Chip, Meaning, chips, meaning};
+use super::file::{Attribute, Reading, boot_epoch, device_name, is_gone, text};
+use super::hwmon_chips::{Channel, Chip, Meaning, chips, meaning, sleeps};
+use super::missing::Missing;
+use super::rapl::has_zones;
 use super::{FoundDevice, HwmonSettings, PollError, Probe, Roots, Source, period_ns};
 
 /// The source `hwmon`.
@@ -25,6 +28,8 @@ pub struct Hwmon {
     period_ns: u64,
     sensors: Vec<Sensor>,
     devices: Vec<DeviceDecl>,
+    missing: Missing,
+    look_anew: bool,
 }
 
 /// The open files of one account.
@@ -32,6 +37,10 @@ pub struct Hwmon {
 struct Sensor {
     power: Vec<Attribute>,
     energy: Option<Attribute>,
+    /// Whether zero power is no value.
+    never_zero: bool,
+    /// The chip's folder, if the kernel may put its device to sleep.
+    may_sleep: Option<PathBuf>,
 }
 
 /// A channel that will be read, and where it is booked.
@@ -40,6 +49,7 @@ struct Choice<'a> {
     channel: &'a Channel,
     scope: Scope,
     device: String,
+    never_zero: bool,
 }
 
 impl Hwmon {
@@ -52,6 +62,8 @@ impl Hwmon {
             period_ns: period_ns(settings.period_ms),
             sensors: Vec::new(),
             devices: Vec::new(),
+            missing: Missing::default(),
+            look_anew: false,
         }
     }
 
@@ -61,18 +73,23 @@ impl Hwmon {
         let (mut acpi, mut supplies) = (Vec::new(), Vec::new());
         let mut unknown = BTreeMap::new();
         for (chip, channel) in chips.iter().flat_map(|chip| chip.channels.iter().map(move |channel| (chip, channel))) {
-            let choice = |scope, device| Choice { chip, channel, scope, device };
+            let choice = |scope, device, never_zero| Choice { chip, channel, scope, device, never_zero };
             if let Some(&scope) = self.settings.chips.get(&chip.name) {
-                chosen.push(choice(scope, configured_device(chip, channel)));
+                chosen.push(choice(scope, configured_device(chip, channel), false));
                 continue;
             }
             match meaning(chip, channel) {
-                Meaning::Account(scope, device) => chosen.push(choice(scope, device)),
-                Meaning::AcpiMeter => acpi.push(choice(Scope::Chassis, "acpi-power-meter".into())),
-                Meaning::PowerSupply(device) => supplies.push(choice(Scope::Chassis, device)),
-                Meaning::Module(label) => {
-                    remarks.insert(format!("{label}: contains GPUs that are read by themselves"));
+                Meaning::Account(scope, device) => {
+                    let is_whole = !device.contains('/');
+                    chosen.push(choice(scope, device, is_whole));
                 }
+                Meaning::AcpiMeter => acpi.push(choice(Scope::Chassis, "acpi-power-meter".into(), true)),
+                // One of two supplies may stand by.
+                Meaning::PowerSupply(device) => supplies.push(choice(Scope::Chassis, device, false)),
+                Meaning::Apu(device) if has_zones(&self.roots.sys) => {
+                    remarks.insert(format!("gpu:{device}: it measures the whole processor, which rapl reads"));
+                }
+                Meaning::Apu(device) => chosen.push(choice(Scope::Gpu, device, true)),
                 Meaning::Ignored => {}
                 Meaning::Unknown => *unknown.entry(&chip.name).or_insert(0) += 1,
             }
@@ -80,7 +97,8 @@ impl Hwmon {
         chosen.append(&mut self.chassis_meter(acpi, supplies, remarks));
         for (name, count) in unknown {
             let how = format!("`[sources.hwmon] chips = {{ \"{name}\" = \"<scope>\" }}` reads it");
-            remarks.insert(format!("{count} channels of the chip {name}, not known to be a meter of its own; {how}"));
+            let channels = if count == 1 { "channel" } else { "channels" };
+            remarks.insert(format!("{count} {channels} of the chip {name}, not known to be a meter of its own; {how}"));
         }
         chosen
     }
@@ -134,6 +152,7 @@ impl Source for Hwmon {
         let class = self.roots.sys.join("class/hwmon");
         let chips = chips(&class);
         let mut remarks = BTreeSet::new();
+        unreadable(&chips, &mut remarks);
         let chosen = self.choose(&chips, &mut remarks);
         let epoch = boot_epoch(&self.roots.proc, "hwmon");
         let mut seen = BTreeSet::new();
@@ -145,7 +164,13 @@ impl Source for Hwmon {
                 remarks.insert(format!("{at}: {} is there already", decl.key));
                 continue;
             }
-            match Sensor::open(choice.channel) {
+            match Sensor::open(&choice) {
+                Ok(sensor) if choice.chip.name == "amdgpu" && sensor.is_zero() => {
+                    remarks.insert(format!(
+                        "{at}: {} reads 0 W (of a card with two dies the first reads it whole)",
+                        decl.key
+                    ));
+                }
                 Ok(sensor) => {
                     let label = choice.channel.label.as_deref().unwrap_or("no label");
                     found.push(FoundDevice { decl: decl.clone(), about: format!("{at}: {label}"), now: None });
@@ -160,6 +185,7 @@ impl Source for Hwmon {
         if found.is_empty() {
             return Probe::Absent { why: note.unwrap_or_else(|| nothing_there(&class)) };
         }
+        self.missing.looked(found.len());
         super::look(self, &mut found);
         Probe::Found { devices: found, note }
     }
@@ -169,19 +195,27 @@ impl Source for Hwmon {
     }
 
     fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), PollError> {
-        let (before, mut failure) = (into.len(), Failure::default());
+        if std::mem::take(&mut self.look_anew)
+            && let Probe::Absent { why } = self.probe()
+        {
+            return Err(PollError::Gone(why));
+        }
+        let (before, mut failure, mut asleep) = (into.len(), Failure::default(), 0);
         for (device, sensor) in (0_u16..).zip(&self.sensors) {
-            let mut sample = Sample { device, ..Sample::default() };
-            let power = sensor.power.iter().find_map(|file| failure.note(file, file.power()));
-            let counter = sensor.energy.as_ref().and_then(|file| failure.note(file, file.counter()));
-            // µW to mW, rounded to the nearest.
-            sample.power = settle(power, &mut sample.refused).map(|uw| Milliwatts(uw.saturating_add(500) / 1000));
-            sample.counter = settle(counter, &mut sample.refused).map(Microjoules);
+            if sensor.may_sleep.as_deref().is_some_and(sleeps) {
+                asleep += 1;
+                continue;
+            }
+            let sample = sensor.read(device, &mut failure);
             if sample != (Sample { device, ..Sample::default() }) {
                 into.push(sample);
             }
         }
-        if into.len() > before { Ok(()) } else { Err(failure.into_error()) }
+        self.look_anew = self.missing.read(self.sensors.len() - failure.gone, self.period_ns);
+        if failure.gone > 0 && self.missing.is_news() {
+            tracing::warn!(what = failure.last, "a sensor is gone: looked for once a minute; the others go on");
+        }
+        if into.len() > before || asleep > 0 { Ok(()) } else { Err(failure.into_error(self.sensors.len())) }
     }
 
     fn devices(&self) -> &[DeviceDecl] {
@@ -204,38 +238,92 @@ fn settle(reading: Reading, refused: &mut Option<Refusal>) -> Option<u64> {
 #[derive(Default)]
 struct Failure {
     last: Option<String>,
+    /// Sensors whose files are all gone.
     gone: usize,
-    files: usize,
 }
 
 impl Failure {
-    fn note(&mut self, file: &Attribute, reading: std::io::Result<Reading>) -> Reading {
-        self.files += 1;
-        reading.unwrap_or_else(|error| {
-            self.gone += usize::from(is_gone(&error));
-            self.last = Some(format!("{}: {error}", file.path().display()));
-            None
-        })
-    }
-
-    fn into_error(self) -> PollError {
+    fn into_error(self, sensors: usize) -> PollError {
         let why = self.last.unwrap_or_else(|| "no sensor gave a value".into());
-        if self.gone == self.files { PollError::Gone(why) } else { PollError::Retry(why) }
+        if self.gone == sensors { PollError::Gone(why) } else { PollError::Retry(why) }
     }
 }
 
 impl Sensor {
-    fn open(channel: &Channel) -> std::io::Result<Self> {
-        let power = channel.power.iter().map(|path| Attribute::open(path)).collect::<Result<_, _>>()?;
-        let energy = channel.energy.as_deref().map(Attribute::open).transpose()?;
-        Ok(Self { power, energy })
+    fn open(choice: &Choice<'_>) -> std::io::Result<Self> {
+        let power = choice.channel.power.iter().map(|path| Attribute::open(path)).collect::<Result<_, _>>()?;
+        let energy = choice.channel.energy.as_deref().map(Attribute::open).transpose()?;
+        let control = text(&choice.chip.class.join("device/power/control"));
+        let may_sleep = control.is_some_and(|control| control == "auto").then(|| choice.chip.class.clone());
+        Ok(Self { power, energy, never_zero: choice.never_zero, may_sleep })
+    }
+
+    /// Whether it stands at zero power. One that sleeps is not asked.
+    fn is_zero(&self) -> bool {
+        let awake = !self.may_sleep.as_deref().is_some_and(sleeps);
+        awake && self.power.iter().find_map(|file| file.power().ok().flatten()) == Some(Ok(0))
+    }
+
+    fn read(&self, device: u16, failure: &mut Failure) -> Sample {
+        let (mut gone, mut files) = (0, 0);
+        let mut note = |file: &Attribute, reading: std::io::Result<Reading>| {
+            files += 1;
+            reading.unwrap_or_else(|error| {
+                gone += usize::from(is_gone(&error));
+                failure.last = Some(format!("{}: {error}", file.path().display()));
+                None
+            })
+        };
+        let mut power = None;
+        for file in &self.power {
+            let found = note(file, file.power());
+            // An average that is a "no value" mark does not hide a good input.
+            if power.is_none() || matches!(found, Some(Ok(_))) {
+                power = found;
+            }
+            if matches!(power, Some(Ok(_))) {
+                break;
+            }
+        }
+        let counter = self.energy.as_ref().and_then(|file| note(file, file.counter()));
+        failure.gone += usize::from(gone == files);
+        if self.never_zero && power == Some(Ok(0)) {
+            power = Some(Err(Refusal::Sentinel));
+        }
+        let mut sample = Sample { device, ..Sample::default() };
+        // µW to mW, rounded to the nearest.
+        sample.power = settle(power, &mut sample.refused).map(|uw| Milliwatts(uw.saturating_add(500) / 1000));
+        sample.counter = settle(counter, &mut sample.refused).map(Microjoules);
+        sample
+    }
+}
+
+/// Notes what cannot be read of these chips at all.
+fn unreadable(chips: &[Chip], remarks: &mut BTreeSet<String>) {
+    let mut products = BTreeMap::new();
+    for chip in chips {
+        for channel in &chip.disabled {
+            remarks.insert(format!("{channel} of the chip {}: it is switched off", chip.name));
+        }
+        if chip.channels.is_empty() && chip.disabled.is_empty() {
+            *products.entry(&chip.name).or_insert(0) += 1;
+        }
+    }
+    for (name, count) in products {
+        let chips = if count == 1 { "a chip" } else { "chips" };
+        remarks.insert(format!("{chips} {name}: volts and amperes but no power"));
     }
 }
 
 /// The device of a chip that the configuration vouches for: chip, place and channel.
 fn configured_device(chip: &Chip, channel: &Channel) -> String {
-    let channel = channel.label.clone().unwrap_or_else(|| channel.number.to_string());
-    device_name(&format!("{}-{}-{channel}", chip.name, chip.device))
+    let has_label = |other: &&Channel| other.label == channel.label;
+    let own = match &channel.label {
+        Some(label) if chip.channels.iter().filter(has_label).count() == 1 => label.clone(),
+        Some(label) => format!("{label}-{}", channel.number),
+        None => channel.number.to_string(),
+    };
+    device_name(&format!("{}-{}-{own}", chip.name, chip.device))
 }
 
 fn nothing_there(class: &Path) -> String {

@@ -16,6 +16,7 @@
 //! | rapl | `cpu: package-N` | `cpu: package-N/core`, `cpu: package-N/uncore` |
 //! | rapl | `dram: package-N` | the memory beside that package |
 //! | hwmon (Grace) | `cpu: grace-N` | `cpu: grace-N/cpu`, `cpu: grace-N/sysio` |
+//! | hwmon (Grace) | `other: module-N` | `cpu: grace-N`, its memory, and the GPUs on it |
 //! | hwmon (ACPI) | `chassis: acpi-power-meter` | the machine |
 //! | ipmi | `chassis: dcmi` | the machine |
 //! | hwmon (PSU) | `chassis: psu-<device>` | together the machine: switched off by default |
@@ -26,6 +27,7 @@ mod hwmon_chips;
 pub mod ipmi;
 mod ipmi_dcmi;
 mod ipmi_ways;
+mod missing;
 pub mod nvml;
 mod nvml_kernel;
 mod nvml_library;

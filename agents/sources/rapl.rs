@@ -175,6 +175,11 @@ fn is_zone(id: &str) -> bool {
     id.starts_with("intel-rapl:") || is_mmio(id)
 }
 
+/// Whether there is anything that rapl would read.
+pub(super) fn has_zones(sys: &Path) -> bool {
+    !zones(sys).is_empty()
+}
+
 /// Every zone; MSR zones before their MMIO duplicates, parents before their parts.
 fn zones(sys: &Path) -> Vec<Zone> {
     let mut folders = Vec::new();

@@ -25,7 +25,7 @@ pub(super) fn sensor(series: &Series<'_>, page: &Page<'_>) -> Spot {
         Some(Meaning::PowerSupply(_)) => {
             Spot::Left("power supplies of hwmon: whether they are all that feed the machine is not known")
         }
-        Some(Meaning::Module(_)) => Spot::Left("a module that contains GPUs which are read by themselves"),
+        Some(Meaning::Apu(_)) => Spot::Left("the graphics of a processor: it measures the whole package"),
         Some(Meaning::Ignored) => Spot::Left(""),
         Some(Meaning::Unknown) | None => Spot::Left("hwmon chips that are not known to be a meter of their own"),
     }
@@ -70,7 +70,7 @@ fn of(series: &Series<'_>, page: &Page<'_>) -> Option<Meaning> {
         }
     }
     let channels = numbers.into_iter().map(|number| channel(label, number, page)).collect();
-    let chip = Chip { name: name.into(), folder: PathBuf::new(), device: device(label), channels };
+    let chip = Chip { name: name.into(), device: device(label), channels, ..Chip::default() };
     let number = number(series)?;
     chip.channels.iter().find(|channel| channel.number == number).map(|channel| meaning(&chip, channel))
 }
