@@ -11,6 +11,7 @@ use meter::{Labels, reading};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::sources::SourcesSettings;
+use crate::sources::rapl::PERIOD_MAX_MS;
 
 /// What our environment variables begin with.
 const PREFIX: &str = "WATTLEDGER_AGENT";
@@ -159,6 +160,12 @@ impl Settings {
                 return wrong(format!("spool.{key} = {mib}: it lies between 1 and 1048576"));
             }
         }
+        if self.sources.rapl.period_ms > PERIOD_MAX_MS {
+            let given = self.sources.rapl.period_ms;
+            return wrong(format!(
+                "sources.rapl.period_ms = {given}: at most {PERIOD_MAX_MS}, or wraps of the counters cannot be told"
+            ));
+        }
         if self.labels.len() > reading::LABELS_MAX {
             return wrong(format!("labels: {} are more than the {} allowed", self.labels.len(), reading::LABELS_MAX));
         }
@@ -288,6 +295,9 @@ mod tests {
             assert!(error.contains("agent.toml") && error.contains("unknown field"), "{error}");
         }
         assert!(in_file("[uplink]\ninterval_s = 3").expect("a good file").uplink.interval_s == 3);
+        assert!(in_file("[sources.rapl]\nperiod_ms = 15000").is_ok());
+        let error = in_file("[sources.rapl]\nperiod_ms = 15001").expect_err("two wraps could pass unseen");
+        assert!(error.to_string().contains("sources.rapl.period_ms"), "{error}");
         assert!(in_file("[uplink]\ninterval_s = 0").is_err() && in_file("[labels]\nteam = \"a\\nb\"").is_err());
         assert!(Settings::load(Some(Path::new("/nowhere/agent.toml")), &[]).is_err());
     }

@@ -163,8 +163,7 @@ pub struct NvmlSettings {
 pub struct RaplSettings {
     /// Whether to read powercap zones.
     pub enabled: bool,
-    /// Milliseconds between readings. The counter of a 400 W EPYC wraps every 164 s, and of two wraps
-    /// between readings one is lost: stay below 60 s.
+    /// Milliseconds between readings, at most [`rapl::PERIOD_MAX_MS`].
     pub period_ms: u64,
 }
 

@@ -8,13 +8,13 @@
 //! Two sockets are two accounts.
 //!
 //! **Modulus.** The register has 32 bits of about 15 or 61 µJ. The kernel reports
-//! `max_energy_range_uj` = (2³² − 1) · unit, so the true wrap is one unit later; we declare the range
-//! itself, as every reader of these files does: one unit (≤ 61 µJ of 65 or 262 kJ, 2.3·10⁻¹⁰) is
-//! missed per wrap. A zone without a readable range is not used: a wrap would look like a reset.
+//! `max_energy_range_uj` = (2³² − 1) · unit, so the true wrap is one unit later; [`wraps_at`] finds the
+//! unit and declares that, to the microjoule. A zone without a readable range is not used: a wrap would
+//! look like a reset.
 //!
 //! **Duplicates.** `intel-rapl-mmio` shows the same registers a second time and is dropped wherever
-//! `intel-rapl` has a zone of that name. A counter that stands at exactly zero is one the board does
-//! not wire (often psys or dram) and is left out.
+//! `intel-rapl` has a zone of that name. Dies of one package that stand at the same value show one register.
+//! A counter that stands at exactly zero is one the board does not wire (often psys or dram) and is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Sample, Scope};
 
 use super::file::{Attribute, boot_epoch, device_name, is_gone, text, whole};
+use super::missing::Missing;
 use super::{FoundDevice, PollError, Probe, RaplSettings, Roots, Source, period_ns};
 
 /// The source `rapl`.
@@ -32,6 +33,8 @@ pub struct Rapl {
     period_ns: u64,
     counters: Vec<Attribute>,
     devices: Vec<DeviceDecl>,
+    missing: Missing,
+    look_anew: bool,
 }
 
 /// A powercap zone: its kernel name (`intel-rapl:0:1`), folder and own name (`dram`).
@@ -48,6 +51,12 @@ struct Remarks {
     others: BTreeSet<String>,
 }
 
+/// The longest time between readings that can be set, in milliseconds.
+///
+/// A package that declares no limit may draw 2 kW, and an EPYC's register holds 65.5 kJ: from 32 s on, two
+/// wraps cannot be excluded and the ledger books nothing. Half of that, so that one reading may fail.
+pub const PERIOD_MAX_MS: u64 = 15_000;
+
 const DENIED: &str = "permission denied on energy_uj, which only root may read since Linux 5.10: run the agent as root, \
     give its service CAP_DAC_READ_SEARCH, or let a tmpfiles.d rule open the files to its group, \
     `z /sys/devices/virtual/powercap/intel-rapl/*/energy_uj 0440 root wattledger` and the same for `*/*/energy_uj`";
@@ -56,24 +65,39 @@ impl Rapl {
     /// A source that reads below `roots.sys`; nothing is opened yet.
     #[must_use]
     pub fn new(settings: &RaplSettings, roots: &Roots) -> Self {
-        let period_ns = period_ns(settings.period_ms);
-        Self { roots: roots.clone(), period_ns, counters: Vec::new(), devices: Vec::new() }
+        Self {
+            roots: roots.clone(),
+            period_ns: period_ns(settings.period_ms),
+            counters: Vec::new(),
+            devices: Vec::new(),
+            missing: Missing::default(),
+            look_anew: false,
+        }
     }
 
     fn declare(&self, zone: &Zone, key: AccountKey, epoch: u64) -> Result<DeviceDecl, String> {
         let range = whole(&zone.folder.join("max_energy_range_uj")).filter(|&range| range > 0);
         let range = range.ok_or_else(|| format!("{} has no readable max_energy_range_uj", zone.id))?;
         let limit = if zone.name.starts_with("package-") { limit(&zone.folder) } else { Milliwatts(0) };
-        Ok(DeviceDecl { key, period_ns: self.period_ns, limit, modulus: Some(Microjoules(range)), epoch })
+        Ok(DeviceDecl { key, period_ns: self.period_ns, limit, modulus: Some(wraps_at(range)), epoch })
     }
 
     /// Opens a zone's counter if it can be used, else remarks why not.
-    fn open(&self, zone: &Zone, key: AccountKey, epoch: u64, remarks: &mut Remarks) -> Option<(DeviceDecl, Attribute)> {
+    fn open(
+        &self,
+        zone: &Zone,
+        key: AccountKey,
+        (epoch, dies): (u64, &mut Dies),
+        remarks: &mut Remarks,
+    ) -> Option<(DeviceDecl, Attribute)> {
         let remark = match self.declare(zone, key, epoch) {
             Err(remark) => remark,
             Ok(decl) => {
                 match Attribute::open(&zone.folder.join("energy_uj")).and_then(|file| Ok((file.counter()?, file))) {
                     Ok((Some(Ok(0)), _)) => format!("the counter of {} ({}) stands at zero", zone.id, zone.name),
+                    Ok((Some(Ok(uj)), _)) if let Some(other) = dies.repeats(&zone.name, uj) => {
+                        format!("{} ({}) repeats the counter of {other}", zone.id, zone.name)
+                    }
                     Ok((_, file)) => return Some((decl, file)),
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                         remarks.denied += 1;
@@ -103,6 +127,7 @@ impl Source for Rapl {
         let names: BTreeMap<&str, &str> = zones.iter().map(|zone| (zone.id.as_str(), zone.name.as_str())).collect();
         let epoch = boot_epoch(&self.roots.proc, "rapl");
         let (mut remarks, mut seen, mut found) = (Remarks::default(), BTreeSet::new(), Vec::new());
+        let mut dies = Dies::default();
         for zone in &zones {
             let Some(key) = account(zone, &names) else {
                 remarks.others.insert(format!("{} ({}): what it contains is not known", zone.id, zone.name));
@@ -113,7 +138,7 @@ impl Source for Rapl {
                 remarks.others.insert(format!("{} ({}) {shown}", zone.id, zone.name));
                 continue;
             }
-            if let Some((decl, counter)) = self.open(zone, key, epoch, &mut remarks) {
+            if let Some((decl, counter)) = self.open(zone, key, (epoch, &mut dies), &mut remarks) {
                 found.push(FoundDevice { decl: decl.clone(), about: about(zone), now: None });
                 self.devices.push(decl);
                 self.counters.push(counter);
@@ -122,6 +147,7 @@ impl Source for Rapl {
         if found.is_empty() {
             return Probe::Absent { why: remarks.text().unwrap_or_else(|| nothing_there(&self.roots.sys)) };
         }
+        self.missing.looked(found.len());
         super::look(self, &mut found);
         Probe::Found { devices: found, note: remarks.text() }
     }
@@ -131,6 +157,11 @@ impl Source for Rapl {
     }
 
     fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), PollError> {
+        if std::mem::take(&mut self.look_anew)
+            && let Probe::Absent { why } = self.probe()
+        {
+            return Err(PollError::Gone(why));
+        }
         let (before, mut failed, mut gone) = (into.len(), None, 0);
         for (device, counter) in (0_u16..).zip(&self.counters) {
             match counter.counter() {
@@ -144,6 +175,10 @@ impl Source for Rapl {
                     failed = Some(format!("{}: {error}", counter.path().display()));
                 }
             }
+        }
+        self.look_anew = self.missing.read(self.counters.len() - gone, self.period_ns);
+        if gone > 0 && self.missing.is_news() {
+            tracing::warn!(what = failed, "a zone is gone: looked for once a minute; the others go on");
         }
         if into.len() > before {
             return Ok(());
@@ -236,11 +271,42 @@ fn about(zone: &Zone) -> String {
 
 /// The most a package may draw by its own declaration: the largest of its power limits, short-term
 /// ones included, because twice the rated power is normal for a moment. Limits of over 2 kW mean
-/// "none" and of under 1 W are register defaults: neither is declared.
+/// "none" and of under 1 W are register defaults: neither counts. A package that says no maximum declares
+/// nothing: its limits alone are settings, and energy must not be refused because one was raised later.
 fn limit(folder: &Path) -> Milliwatts {
-    let files = (0..4).flat_map(|n| [format!("constraint_{n}_max_power_uw"), format!("constraint_{n}_power_limit_uw")]);
-    let limits = files.filter_map(|name| whole(&folder.join(name)));
-    Milliwatts(limits.filter(|uw| (1_000_000..=2_000_000_000).contains(uw)).max().unwrap_or(0) / 1000)
+    let largest = |what: &str| {
+        let limits = (0..4).filter_map(|n| whole(&folder.join(format!("constraint_{n}_{what}_uw"))));
+        limits.filter(|uw| (1_000_000..=2_000_000_000).contains(uw)).max()
+    };
+    Milliwatts(largest("max_power").map_or(0, |most| most.max(largest("power_limit").unwrap_or(0)) / 1000))
+}
+
+/// Where a 32-bit register wraps whose largest value the kernel gives as `range` µJ.
+///
+/// The kernel multiplies the register by its unit in whole nanojoules (`intel_rapl_common.c`:
+/// 15 258 nJ for 2⁻¹⁶ J, 61 035 nJ for 2⁻¹⁴ J, 15 300 nJ for some memory), so the range tells the unit, and
+/// 2³² units are the wrap. A range that is no such product is taken as it is.
+fn wraps_at(range: u64) -> Microjoules {
+    let (range, most) = (u128::from(range), u128::from(u32::MAX));
+    let unit = (range * 1000).div_ceil(most);
+    let wrap = if unit * most / 1000 == range { (unit * (most + 1) + 500) / 1000 } else { range };
+    Microjoules(u64::try_from(wrap).unwrap_or(u64::MAX))
+}
+
+/// The counters of dies seen so far, by package: on some parts every die shows its package's register.
+#[derive(Default)]
+struct Dies(Vec<(String, String, u64)>);
+
+impl Dies {
+    /// The die of the same package whose counter this is, if its value is the same within a joule: that
+    /// much may be drawn between two looks, and running counters are else never so near.
+    fn repeats(&mut self, name: &str, uj: u64) -> Option<String> {
+        let (package, _) = name.split_once("-die-")?;
+        let same = |(other, _, value): &&(String, String, u64)| other == package && value.abs_diff(uj) <= 1_000_000;
+        let repeated = self.0.iter().find(same).map(|(_, name, _)| name.clone());
+        self.0.push((package.into(), name.into(), uj));
+        repeated
+    }
 }
 
 fn nothing_there(sys: &Path) -> String {
