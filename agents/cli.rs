@@ -87,6 +87,9 @@ struct ProbeArgs {
     proc: PathBuf,
 }
 
+/// Where lines for a terminal are folded.
+const COLUMNS: usize = 110;
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     Table,
@@ -236,7 +239,8 @@ fn probe(args: &ProbeArgs) -> End {
     };
     let found = probe::look(&settings.sources, &Roots { sys: args.sys.clone(), proc: args.proc.clone() });
     let text = match args.format {
-        Format::Table => probe::table(&found),
+        // A file or a filter gets whole lines.
+        Format::Table => probe::table(&found, stdout().is_terminal().then_some(COLUMNS)),
         Format::Json => probe::json(&found),
     };
     // A reader that has seen enough (`| head`) is no failure.

@@ -1,8 +1,6 @@
 //! `wattledger-agent probe`: every power source this machine could have.
 
-use std::fmt::Write;
-
-use meter::Sample;
+use meter::{SECOND_NS, Sample, Scope};
 use serde_json::{Value, json};
 
 use crate::sources::{self, FoundDevice, Probe, Roots, SourcesSettings};
@@ -23,40 +21,89 @@ pub fn look(settings: &SourcesSettings, roots: &Roots) -> Vec<Finding> {
     sources::all(settings, roots).into_iter().map(probe).collect()
 }
 
-/// For people: one paragraph per source, one line per device.
+/// For people: one paragraph per source, one line per device, one per thing left out. Long lines are
+/// folded at `width` columns, if given.
 #[must_use]
-pub fn table(findings: &[Finding]) -> String {
+pub fn table(findings: &[Finding], width: Option<usize>) -> String {
+    let devices: Vec<&FoundDevice> = findings.iter().flat_map(|finding| devices(&finding.probe)).collect();
+    let names = devices.iter().map(|device| device.decl.key.device.len()).max().unwrap_or(0);
     let mut text = String::new();
-    let devices = findings.iter().flat_map(|finding| match &finding.probe {
-        Probe::Found { devices, .. } => devices.as_slice(),
-        Probe::Absent { .. } => &[],
-    });
-    let width = devices.map(|device| device.decl.key.device.len()).max().unwrap_or(0);
-    for finding in findings {
-        // Writing to a String cannot fail.
-        let _ = match &finding.probe {
-            Probe::Absent { why } => writeln!(text, "{:<10} absent  {why}", finding.source),
+    for Finding { source, probe } in findings {
+        match probe {
+            Probe::Absent { why } => fold(&mut text, &format!("{source:<10} absent  "), why, width),
             Probe::Found { devices, note } => {
-                let _ = writeln!(text, "{:<10} found   {} {}", finding.source, devices.len(), plural(devices.len()));
+                let head = format!("{source:<10} found   ");
+                fold(&mut text, &head, &format!("{} {}", devices.len(), plural(devices.len())), width);
                 for device in devices {
                     let key = &device.decl.key;
                     let now = now(device.now.as_ref());
-                    let _ = writeln!(
-                        text,
-                        "  {:<11} {:<width$}  {now:>24}  {}",
-                        key.scope.word(),
-                        key.device,
-                        device.about
-                    );
+                    let head = format!("  {:<11} {:<names$}  {now:>24}  ", key.scope.word(), key.device);
+                    fold(&mut text, &head, &format!("{}{}", device.about, renewal(device)), width);
                 }
-                match note {
-                    Some(note) => writeln!(text, "  note: {note}"),
-                    None => Ok(()),
-                }
+                notes(&mut text, note.as_deref().unwrap_or_default(), width);
             }
-        };
+        }
     }
+    let measures_all = |device: &&FoundDevice| device.decl.key.scope == Scope::Chassis;
+    text.push('\n');
+    let summary = match devices.len() {
+        0 => "No power source can be read here.",
+        _ if devices.iter().any(measures_all) => "The machine as a whole has a meter: its parts explain what it draws.",
+        _ => {
+            "No meter of the whole machine here: unless its BMC or PDU is read elsewhere, its energy is the sum of its parts."
+        }
+    };
+    fold(&mut text, "", summary, width);
     text
+}
+
+fn devices(probe: &Probe) -> &[FoundDevice] {
+    match probe {
+        Probe::Found { devices, .. } => devices,
+        Probe::Absent { .. } => &[],
+    }
+}
+
+/// A source's note: what to know, and below it what was left out, each on a line of its own.
+fn notes(text: &mut String, note: &str, width: Option<usize>) {
+    let (known, left_out) = note.split_once("left out: ").unwrap_or((note, ""));
+    let known = known.trim_end().trim_end_matches('.');
+    if !known.is_empty() {
+        fold(text, "  note: ", known, width);
+    }
+    for item in left_out.split("; ").filter(|item| !item.is_empty()) {
+        fold(text, "  left out: ", item, width);
+    }
+}
+
+/// How often a meter has a new value, where that is slower than a person expects.
+fn renewal(device: &FoundDevice) -> String {
+    match device.decl.period_ns / SECOND_NS.unsigned_abs() {
+        0 | 1 => String::new(),
+        seconds => format!(", every {seconds} s"),
+    }
+}
+
+/// Appends a line; what is longer than `width` goes on below its own beginning.
+fn fold(text: &mut String, head: &str, words: &str, width: Option<usize>) {
+    text.push_str(head);
+    // Beside a very long beginning there would be one word per line.
+    let indent = if width.is_some_and(|width| head.len() * 2 > width) { 4 } else { head.len() };
+    let mut column = head.len();
+    for (n, word) in words.split(' ').enumerate() {
+        let space = usize::from(n > 0);
+        if space > 0 && width.is_some_and(|width| column + space + word.len() > width) {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if space > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += word.len();
+    }
+    text.push('\n');
 }
 
 fn plural(count: usize) -> &'static str {
@@ -110,7 +157,7 @@ fn device(device: &FoundDevice) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Scope};
+    use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts};
 
     use super::*;
 
@@ -129,22 +176,38 @@ mod tests {
             Finding { source: "nvml", probe: Probe::Absent { why: "libnvidia-ml.so.1 is missing".into() } },
             Finding {
                 source: "rapl",
-                probe: Probe::Found { devices: vec![device], note: Some("mmio left out".into()) },
+                probe: Probe::Found {
+                    devices: vec![device],
+                    note: Some("the zone is new. left out: mmio twice; psys at zero".into()),
+                },
             },
         ]
     }
 
     #[test]
     fn people_see_value_and_reason() {
-        let text = table(&findings());
+        let text = table(&findings(), None);
         for part in [
             "absent  libnvidia-ml.so.1 is missing",
             "found   1 device",
             "412.5 W, 1234.567890 J",
-            "note: mmio left out",
+            "  note: the zone is new\n  left out: mmio twice\n  left out: psys at zero\n",
+            "No meter of the whole machine",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
+        assert!(table(&[], None).contains("No power source"));
+    }
+
+    #[test]
+    fn long_lines_are_folded_between_words_and_nothing_is_lost() {
+        let plain = table(&findings(), None);
+        let folded = table(&findings(), Some(44));
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&plain), words(&folded));
+        let too_long = |line: &&str| line.len() > 44 && line.trim().contains(' ') && !line.contains("412.5 W");
+        assert_eq!(folded.lines().find(too_long), None, "{folded}");
+        assert!(folded.lines().count() > plain.lines().count());
     }
 
     #[test]

@@ -96,9 +96,10 @@ impl Hwmon {
         }
         chosen.append(&mut self.chassis_meter(acpi, supplies, remarks));
         for (name, count) in unknown {
-            let how = format!("`[sources.hwmon] chips = {{ \"{name}\" = \"<scope>\" }}` reads it");
             let channels = if count == 1 { "channel" } else { "channels" };
-            remarks.insert(format!("{count} {channels} of the chip {name}, not known to be a meter of its own; {how}"));
+            remarks.insert(format!(
+                "chip {name}, {count} {channels}: not known to be a meter of its own, see `[sources.hwmon] chips`"
+            ));
         }
         chosen
     }
@@ -172,8 +173,9 @@ impl Source for Hwmon {
                     ));
                 }
                 Ok(sensor) => {
-                    let label = choice.channel.label.as_deref().unwrap_or("no label");
-                    found.push(FoundDevice { decl: decl.clone(), about: format!("{at}: {label}"), now: None });
+                    let label = choice.channel.label.as_deref().map(|label| format!(": {label}"));
+                    let about = format!("{at}{}", label.unwrap_or_default());
+                    found.push(FoundDevice { decl: decl.clone(), about, now: None });
                     self.devices.push(decl);
                     self.sensors.push(sensor);
                 }
@@ -303,15 +305,15 @@ fn unreadable(chips: &[Chip], remarks: &mut BTreeSet<String>) {
     let mut products = BTreeMap::new();
     for chip in chips {
         for channel in &chip.disabled {
-            remarks.insert(format!("{channel} of the chip {}: it is switched off", chip.name));
+            remarks.insert(format!("chip {}, {channel}: switched off", chip.name));
         }
         if chip.channels.is_empty() && chip.disabled.is_empty() {
             *products.entry(&chip.name).or_insert(0) += 1;
         }
     }
     for (name, count) in products {
-        let chips = if count == 1 { "a chip" } else { "chips" };
-        remarks.insert(format!("{chips} {name}: volts and amperes but no power"));
+        let times = if count == 1 { String::new() } else { format!(", {count} times") };
+        remarks.insert(format!("chip {name}{times}: volts and amperes but no power"));
     }
 }
 

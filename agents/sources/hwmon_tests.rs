@@ -333,16 +333,17 @@ fn the_recorded_tree_gives_its_one_gpu_and_names_the_rest() {
         ("power_chip", "1 channel"),
         ("test_power_chip", "2 channels"),
     ];
-    let how = |name| format!("`[sources.hwmon] chips = {{ \"{name}\" = \"<scope>\" }}` reads it");
     let mut expected: Vec<String> = unknown
         .iter()
-        .map(|(name, count)| format!("{count} of the chip {name}, not known to be a meter of its own; {}", how(name)))
+        .map(|(name, count)| {
+            format!("chip {name}, {count}: not known to be a meter of its own, see `[sources.hwmon] chips`")
+        })
         .collect();
-    for products in ["chips ina226", "chips ina3221", "a chip max20730", "a chip unknown_chip"] {
-        expected.push(format!("{products}: volts and amperes but no power"));
+    for products in ["ina226, 2 times", "ina3221, 6 times", "max20730", "unknown_chip"] {
+        expected.push(format!("chip {products}: volts and amperes but no power"));
     }
-    expected.push("power3 (PSU_Rail_C) of the chip test_power_chip: it is switched off".into());
-    expected.push("energy3 (Rail_C) of the chip energy_with_enable: it is switched off".into());
+    expected.push("chip test_power_chip, power3 (PSU_Rail_C): switched off".into());
+    expected.push("chip energy_with_enable, energy3 (Rail_C): switched off".into());
     expected.sort();
     assert_eq!(note, format!("left out: {}", expected.join("; ")));
 }
