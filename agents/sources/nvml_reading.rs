@@ -41,7 +41,7 @@ pub(super) fn trouble(error: &NvmlError) -> Trouble {
 /// Neither power nor energy was given.
 pub(super) fn gpu(library: &dyn Library, board: &Board, counts: bool, device: u16) -> Result<Sample, NvmlError> {
     let (power, energy) = match library.fields(board) {
-        Ok(Fields { energy_mj, average_mw, instant_mw }) => (average_mw.or(instant_mw), energy_mj),
+        Ok(Fields { energy_mj, average_mw, instant_mw }) => (either(average_mw, instant_mw), energy_mj),
         Err(error) if trouble(&error) == Trouble::Never => (Err(error), library.energy_mj(board).map(Ok)),
         Err(error) => return Err(error),
     };
@@ -67,7 +67,7 @@ pub(super) fn has_counter(library: &dyn Library, board: &Board) -> bool {
 
 /// Whether a superchip's GPU has a power of its own.
 pub(super) fn has_own_power(library: &dyn Library, board: &Board) -> bool {
-    let power = library.fields(board).and_then(|fields| fields.average_mw.or(fields.instant_mw));
+    let power = library.fields(board).and_then(|fields| either(fields.average_mw, fields.instant_mw));
     !power.is_err_and(|error| trouble(&error) == Trouble::Never)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn has_own_power(library: &dyn Library, board: &Board) -> bool {
 /// The module's power was not given.
 pub(super) fn module(library: &dyn Library, board: &Board, device: u16) -> Result<Sample, NvmlError> {
     let ModuleFields { average_mw, instant_mw, .. } = library.module(board)?;
-    Ok(sample(device, Some(average_mw.or(instant_mw)?), None))
+    Ok(sample(device, Some(either(average_mw, instant_mw)?), None))
 }
 
 /// The limit of the module that a GPU is on; nothing if the module's power is not measured.
@@ -85,7 +85,7 @@ pub(super) fn module_limit(library: &dyn Library, board: &Board) -> Option<Milli
     let never = |error: &NvmlError| trouble(error) == Trouble::Never;
     match library.module(board) {
         Ok(ModuleFields { average_mw, instant_mw, limit_mw }) => {
-            let measured = !average_mw.or(instant_mw).is_err_and(|error| never(&error));
+            let measured = !either(average_mw, instant_mw).is_err_and(|error| never(&error));
             measured.then(|| limit(limit_mw))
         }
         Err(error) => (!never(&error)).then_some(Milliwatts(0)),
@@ -95,6 +95,14 @@ pub(super) fn module_limit(library: &dyn Library, board: &Board) -> Option<Milli
 /// A limit as the ledger takes it; zero if it is none.
 pub(super) fn limit(answer: Answer) -> Milliwatts {
     Milliwatts(answer.ok().and_then(Result::ok).filter(|mw| *mw < u64::from(u32::MAX)).unwrap_or(0))
+}
+
+/// The first answer, else the second; of two errors the one that may pass.
+fn either(first: Answer, second: Answer) -> Answer {
+    match first {
+        Err(error) if trouble(&error) != Trouble::Never => second.or(Err(error)),
+        first => first.or(second),
+    }
 }
 
 /// The error that changes more.
@@ -172,6 +180,17 @@ mod tests {
         ] {
             assert_eq!(trouble(&NvmlError::from(code)), expected, "NVML error {code}");
         }
+    }
+
+    #[test]
+    fn the_average_is_taken_else_the_instant_else_the_error_that_may_pass() {
+        let (never, passing) = (|| Err(NvmlError::NotSupported), || Err(NvmlError::Timeout));
+        assert!(matches!(either(Ok(Ok(1)), Ok(Ok(2))), Ok(Ok(1))));
+        assert!(matches!(either(never(), Ok(Ok(2))), Ok(Ok(2))));
+        assert!(matches!(either(passing(), Ok(Ok(2))), Ok(Ok(2))));
+        assert!(matches!(either(passing(), never()), Err(NvmlError::Timeout)));
+        assert!(matches!(either(never(), passing()), Err(NvmlError::Timeout)));
+        assert!(matches!(either(never(), never()), Err(NvmlError::NotSupported)));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 
 #![cfg(test)]
 
+mod driver;
 mod faults;
 #[expect(dead_code, unused_imports, reason = "the stories of tests/e2e use the rest")]
 #[path = "../harness/mod.rs"]
 mod harness;
 mod nvml;
+mod nvml_in_time;
 mod one_bill;
 mod prometheus;
 mod redfish;
