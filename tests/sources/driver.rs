@@ -27,8 +27,8 @@ pub(crate) enum Call {
     EnergyField = 6,
     AverageField = 7,
     InstantField = 8,
-    EnergyCall = 9,
-    PowerCall = 10,
+    TotalEnergy = 9,
+    PowerUsage = 10,
     ModuleField = 11,
 }
 
@@ -122,11 +122,12 @@ impl Driver {
         &self.library
     }
 
-    /// The configuration of an agent that reads this driver and nothing else, and reports every second.
-    pub(crate) fn config(&self, host: &str, period_ms: u64) -> String {
+    /// The configuration of an agent that reads this driver and nothing else, looks for GPUs every so many
+    /// seconds, and reports every second.
+    pub(crate) fn config(&self, host: &str, period_ms: u64, rescan_s: u64) -> String {
         format!(
             "[agent]\nhost = \"{host}\"\n[uplink]\ninterval_s = 1\n[sources]\nrapl.enabled = false\n\
-             hwmon.enabled = false\n[sources.nvml]\nlibrary = \"{}\"\nperiod_ms = {period_ms}\nrescan_s = 1\n",
+             hwmon.enabled = false\n[sources.nvml]\nlibrary = \"{}\"\nperiod_ms = {period_ms}\nrescan_s = {rescan_s}\n",
             self.library.display()
         )
     }

@@ -23,8 +23,9 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(home: &Home, server: &Server, driver: &Driver, period_ms: u64) -> Self {
-        let config = home.write("agent.toml", driver.config("gpu-1", period_ms));
+    /// Reads at 10 Hz, and looks for GPUs every so many seconds.
+    fn start(home: &Home, server: &Server, driver: &Driver, rescan_s: u64) -> Self {
+        let config = home.write("agent.toml", driver.config("gpu-1", 100, rescan_s));
         let log = home.path("agent.log");
         let errors = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = home.command(env!("CARGO_BIN_EXE_wattledger-agent"));
@@ -95,7 +96,7 @@ fn eight_gpus_at_ten_hertz_are_counted_to_the_microjoule_and_only_read() {
     // One is split into instances, which repeat its figures: it is still one.
     driver.set(7, Knob::Mig, 1);
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    let agent = Agent::start(&home, &server, &driver, 1);
     wait_for_looks(&driver, 0..8);
     let from = boot_ns() + SECOND / 2;
     (0..8).for_each(|gpu| driver.wave(gpu, 0, &load(gpu, from)));
@@ -120,7 +121,7 @@ fn a_counter_that_starts_again_loses_and_invents_nothing() {
     let home = Home::new();
     let Some(driver) = Driver::new(&home, 2) else { return };
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    let agent = Agent::start(&home, &server, &driver, 1);
     wait_for_looks(&driver, 0..2);
     // Load, a pause in which the driver is set up anew, load.
     let from = boot_ns() + SECOND / 2;
@@ -149,7 +150,7 @@ fn a_gpu_falls_off_the_bus_and_returns_while_seven_go_on() {
     // Lost after 6 J, back with 45 J on a counter that began at zero: a difference of both would be 39 J.
     driver.set(3, Knob::BaseMj, 0);
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    let agent = Agent::start(&home, &server, &driver, 1);
     wait_for_looks(&driver, 0..8);
     let from = boot_ns() + SECOND / 2;
     let before = Wave::square(from, 1000, 5, 10_000, 2_000);
@@ -189,7 +190,7 @@ fn errors_and_values_that_are_none_leave_the_counters_exact() {
     let home = Home::new();
     let Some(driver) = Driver::new(&home, 10) else { return };
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    let agent = Agent::start(&home, &server, &driver, 1);
     wait_for_looks(&driver, 0..10);
     let from = boot_ns() + SECOND / 2;
     (0..10).for_each(|gpu| driver.wave(gpu, 0, &load(gpu, from)));
@@ -206,7 +207,7 @@ fn errors_and_values_that_are_none_leave_the_counters_exact() {
     }
     driver.fail(2, Call::AverageField, 10);
     driver.fail(2, Call::InstantField, 10);
-    driver.fail(2, Call::PowerCall, 10);
+    driver.fail(2, Call::PowerUsage, 10);
     for (gpu, knob, value) in [
         (5, Knob::RawPower, u64::from(u32::MAX)),
         (6, Knob::RawEnergy, u64::MAX),
@@ -221,7 +222,7 @@ fn errors_and_values_that_are_none_leave_the_counters_exact() {
     driver.set(9, Knob::PowerType, UNSIGNED_LONG_LONG + 1);
     wait_until(from + 3 * SECOND);
     for gpu in 0..10 {
-        for call in [Call::Fields, Call::EnergyField, Call::AverageField, Call::InstantField, Call::PowerCall] {
+        for call in [Call::Fields, Call::EnergyField, Call::AverageField, Call::InstantField, Call::PowerUsage] {
             driver.fail(gpu, call, 0);
         }
         for knob in [Knob::RawPower, Knob::RawEnergy, Knob::EnergyType, Knob::PowerType] {
@@ -246,12 +247,12 @@ fn errors_and_values_that_are_none_leave_the_counters_exact() {
 fn a_vgpu_without_a_counter_is_integrated() {
     let home = Home::new();
     let Some(driver) = Driver::new(&home, 1) else { return };
-    for call in [Call::EnergyField, Call::EnergyCall, Call::AverageField] {
+    for call in [Call::EnergyField, Call::TotalEnergy, Call::AverageField] {
         driver.fail(0, call, 3);
     }
     driver.wave(0, 0, &Wave { from_ns: 1, to_ns: u64::MAX / 2, half_ns: 0, high_mw: 300_000, low_mw: 0 });
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    let agent = Agent::start(&home, &server, &driver, 1);
     wait_for_looks(&driver, [0]);
     wait_until(boot_ns() + 2 * SECOND);
     agent.stop();
@@ -269,7 +270,8 @@ fn gpus_come_and_go_without_a_restart_and_keep_their_counters_apart() {
     let Some(driver) = Driver::new(&home, 0) else { return };
     driver.order(&[1, 2]);
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    // Seldom enough that the others are read under their new numbers before anybody looks.
+    let agent = Agent::start(&home, &server, &driver, 3);
     wait_for_looks(&driver, [1, 2]);
     let from = boot_ns() + SECOND / 2;
     [1, 2].into_iter().for_each(|gpu| driver.wave(gpu, 0, &load(gpu, from)));
@@ -300,7 +302,7 @@ fn a_driver_that_hangs_neither_bends_the_energy_nor_holds_up_the_end() {
     let home = Home::new();
     let Some(driver) = Driver::new(&home, 1) else { return };
     let server = home.start();
-    let agent = Agent::start(&home, &server, &driver, 100);
+    let agent = Agent::start(&home, &server, &driver, 1);
     wait_for_looks(&driver, [0]);
     let from = boot_ns() + SECOND / 2;
     driver.wave(0, 0, &load(0, from));
@@ -334,7 +336,7 @@ fn probe(home: &Home, driver: &Driver, files: &[(&str, &str)]) -> Value {
         std::fs::create_dir_all(home.path(path).parent().expect("a parent")).expect("a folder");
         home.write(path, content);
     }
-    let config = home.write("agent.toml", driver.config("gpu-1", 1000));
+    let config = home.write("agent.toml", driver.config("gpu-1", 1000, 60));
     let path = |name: &str| home.path(name).display().to_string();
     let arguments = ["probe", "--format", "json", "--config", &config.display().to_string()].map(str::to_owned);
     let roots = ["--sys".to_owned(), path("sys"), "--proc".to_owned(), path("proc")];
