@@ -68,6 +68,9 @@ impl Discovery for Prometheus {
 }
 
 #[cfg(test)]
+#[path = "prometheus/more_tests.rs"]
+mod more_tests;
+#[cfg(test)]
 #[path = "prometheus/real_pages.rs"]
 mod real_pages;
 #[cfg(test)]

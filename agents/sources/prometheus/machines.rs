@@ -108,16 +108,22 @@ pub(super) fn ear(series: &Series<'_>, page: &Page<'_>, scope: Scope, device: &s
     account(scope, device)
 }
 
-/// A device that follows OpenTelemetry's conventions. One inside another that is shown too is a part of it.
+/// A device that follows OpenTelemetry's conventions. One inside another that is read is a part of it.
 pub(super) fn otel(series: &Series<'_>, page: &Page<'_>) -> Spot {
-    let (id, parent) = (series.label("hw_id"), series.label("hw_parent"));
-    if id.is_empty() {
-        return Spot::Nameless;
-    }
-    if !parent.is_empty() && page.of(series.name).any(|other| other.label("hw_id") == parent) {
+    let parent = series.label("hw_parent");
+    let holds = |other: &Series<'_>| {
+        !parent.is_empty() && other.label("hw_id") == parent && matches!(otel_device(other), Spot::Account(_))
+    };
+    if page.of(series.name).any(holds) {
         return Spot::Left("devices inside others that are read");
     }
+    otel_device(series)
+}
+
+fn otel_device(series: &Series<'_>) -> Spot {
+    let id = series.label("hw_id");
     match series.label("hw_type") {
+        _ if id.is_empty() => Spot::Nameless,
         "gpu" => gpus::by_id(id),
         "cpu" => account(Scope::Cpu, id),
         "memory" => account(Scope::Dram, id),

@@ -207,3 +207,7 @@ impl Target for Scrape {
         std::future::ready(()).boxed()
     }
 }
+
+#[cfg(test)]
+#[path = "scrape_tests.rs"]
+mod tests;

@@ -48,6 +48,16 @@ fn show(content: Content) -> Shown {
     }
 }
 
+/// The accounts of a page, as text.
+pub(super) fn lines(content: &Content) -> Vec<String> {
+    let values = |account: &Account| [account.power, account.counter].iter().flatten().filter_map(text).collect();
+    let line = |account: &Account| {
+        let values: Vec<String> = values(account);
+        format!("{} {}", account.key, values.join(" "))
+    };
+    content.accounts.iter().map(line).collect()
+}
+
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Power(power) => power.ok().map(|power| format!("{} mW", power.0)),
@@ -65,13 +75,13 @@ pub(super) fn in_small_units(line: &str) -> String {
     format!("{account} {} {small}", digits.trim_start_matches('0'))
 }
 
-fn check(page: &str, expected: &[&str]) -> Shown {
+pub(super) fn check(page: &str, expected: &[&str]) -> Shown {
     let found = shown(page.as_bytes());
     assert_eq!(found.accounts, expected, "{page}\n{:?} {:?}", found.remarks, found.refused);
     found
 }
 
-fn find<'a>(content: &'a Content, key: &str) -> &'a Account {
+pub(super) fn find<'a>(content: &'a Content, key: &str) -> &'a Account {
     let found = content.accounts.iter().find(|account| account.key.to_string() == key);
     found.unwrap_or_else(|| panic!("no {key}: {:?}", content.accounts))
 }
