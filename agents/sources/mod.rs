@@ -271,9 +271,13 @@ pub fn all(settings: &SourcesSettings, roots: &Roots) -> Vec<Box<dyn Source>> {
 /// What knows the targets that are read over the network. Hosts and BMCs belong to `cluster` unless they say
 /// otherwise.
 #[must_use]
-pub fn discoveries(_settings: &SourcesSettings, _roots: &Roots, _cluster: &str) -> Vec<Box<dyn target::Discovery>> {
+pub fn discoveries(settings: &SourcesSettings, _roots: &Roots, cluster: &str) -> Vec<Box<dyn target::Discovery>> {
     // Each kind of source adds its own, if there is anything in its settings.
-    Vec::new()
+    let mut discoveries: Vec<Box<dyn target::Discovery>> = Vec::new();
+    if settings.prometheus.enabled && !settings.prometheus.targets.is_empty() {
+        discoveries.push(Box::new(prometheus::Prometheus::new(&settings.prometheus, cluster)));
+    }
+    discoveries
 }
 
 /// A period in nanoseconds, between 10 ms (sensors renew no faster) and an hour (the longest time
