@@ -58,7 +58,8 @@ pub trait Target: Send {
     /// list per outlet. A device that gave nothing is left out.
     ///
     /// # Errors
-    /// [`PollError`] if no outlet gave anything; nothing is appended then. After [`PollError::Gone`] the
+    /// [`PollError`] if no outlet gave anything; nothing is appended then. Where there is no new value yet, that
+    /// nothing is appended is no error. After [`PollError::Gone`] the
     /// target is probed again before the next reading.
     fn read<'a>(&'a mut self, into: &'a mut [Vec<Sample>]) -> BoxFuture<'a, Result<(), PollError>>;
     /// What was refused since the last call and belongs to no device: lines and values that no account can be

@@ -3,6 +3,8 @@
 
 mod agent;
 mod batch;
+#[expect(dead_code, reason = "other tests use the rest")]
+pub(crate) mod bmc;
 mod data;
 mod http;
 mod node;

@@ -157,6 +157,18 @@ pub(super) fn of_control(path: &str, document: Document<'_>) -> Option<Gauge> {
     })
 }
 
+/// The figure of Fujitsu, whose power control may be empty (github.com/mrlhansen/idrac_exporter/issues/121).
+pub(super) fn of_fujitsu(path: &str, document: Document<'_>) -> Option<Gauge> {
+    const FIELDS: [&str; 4] = ["Oem", "ts_fujitsu", "ChassisPowerConsumption", "CurrentPowerConsumptionW"];
+    document.path(&FIELDS)?;
+    Some(Gauge {
+        path: path.into(),
+        power: Some(FIELDS.into_iter().map(Step::Field).collect()),
+        about: format!("{path}: {}", FIELDS.join(".")),
+        ..Gauge::default()
+    })
+}
+
 /// Whether a power control is about the whole. Lenovo adds ones of the CPU and memory subsystems, which are
 /// parts of the first.
 fn is_whole(control: Document<'_>) -> bool {
@@ -241,8 +253,13 @@ fn is_rating(supply: Document<'_>) -> bool {
 
 /// The name of a supply's account behind that of its meter.
 pub(super) fn part(id: Option<&str>, place: usize) -> String {
-    let id = id.map(device_name).filter(|id| !id.is_empty());
+    let id = id.map(name).filter(|id| !id.is_empty());
     format!("psu-{}", id.unwrap_or_else(|| place.to_string()))
+}
+
+/// A name out of an id.
+pub(super) fn name(id: &str) -> String {
+    device_name(id)
 }
 
 /// How often a sensor has a new value, in nanoseconds: what it averages over, else how often it senses.

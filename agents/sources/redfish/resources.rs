@@ -119,6 +119,27 @@ impl Chassis {
         }
     }
 
+    /// Whether this may be a machine, and no part or room of one.
+    pub(super) fn is_machine(&self) -> bool {
+        matches!(self.kind, Kind::Machine | Kind::Blade)
+    }
+
+    /// Learns from a chassis inside, which is the same machine, what it does not say itself.
+    pub(super) fn inherit(&mut self, inner: &Self) {
+        for (own, other) in [
+            (&mut self.serial, &inner.serial),
+            (&mut self.vendor, &inner.vendor),
+            (&mut self.model, &inner.model),
+            (&mut self.rack, &inner.rack),
+            (&mut self.row, &inner.row),
+        ] {
+            if own.is_none() {
+                own.clone_from(other);
+            }
+        }
+        self.on = self.on.or(inner.on);
+    }
+
     /// Whether supplies that are listed in it feed it alone: those of a blade feed all in the enclosure.
     pub(super) fn has_own_supplies(&self) -> bool {
         self.kind != Kind::Blade
@@ -132,6 +153,11 @@ impl Chassis {
     }
 }
 
+/// The value of the label `hw.power`.
+pub(super) const fn power_word(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
 /// What is known of a machine, as labels.
 pub(super) fn labels(system: Option<&System>, chassis: Option<&Chassis>) -> Labels {
     let of = |a: fn(&System) -> &Option<String>, b: fn(&Chassis) -> &Option<String>| {
@@ -143,7 +169,7 @@ pub(super) fn labels(system: Option<&System>, chassis: Option<&Chassis>) -> Labe
         ("hw.serial", of(|one| &one.serial, |one| &one.serial)),
         ("hw.vendor", of(|one| &one.vendor, |one| &one.vendor)),
         ("hw.model", of(|one| &one.model, |one| &one.model)),
-        ("hw.power", on.map(|on| if on { "on" } else { "off" }.to_owned())),
+        ("hw.power", on.map(|on| power_word(on).to_owned())),
         ("rack", chassis.and_then(|one| one.rack.clone())),
         ("row", chassis.and_then(|one| one.row.clone())),
     ];
