@@ -24,9 +24,11 @@ use crate::targets::{Needs, Targets};
 use crate::uplink::{Drain, Uplink};
 use crate::{clock, identity};
 
-/// How long the last readings, and the last post, may take.
-const LAST_LOOK: Duration = Duration::from_millis(800);
-const LAST_POST: Duration = Duration::from_secs(4);
+/// How long the last readings, and the targets' last words, may take; then the last post, and the ends of
+/// sessions that are not over by then.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+const LAST_POST: Duration = Duration::from_millis(3500);
+const LAST_CLOSE: Duration = Duration::from_millis(300);
 
 /// How often to see whether a source hangs.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
@@ -70,6 +72,19 @@ pub fn start(settings: &Settings) -> Result<RunningAgent, StartError> {
 /// # Errors
 /// [`StartError`] that says what to change.
 pub fn start_on(settings: &Settings, roots: &Roots) -> Result<RunningAgent, StartError> {
+    let discoveries = sources::discoveries(&settings.sources, roots, &settings.agent.cluster);
+    start_with(settings, roots, discoveries)
+}
+
+/// The same with these targets.
+///
+/// # Errors
+/// [`StartError`] that says what to change.
+pub fn start_with(
+    settings: &Settings,
+    roots: &Roots,
+    discoveries: Vec<Box<dyn Discovery>>,
+) -> Result<RunningAgent, StartError> {
     let owner = identity::owner(&settings.agent.cluster, &settings.agent.host)?;
     let timeout = Duration::from_secs(settings.uplink.timeout_s.max(1));
     let link = Link::new(&settings.uplink.servers, timeout)?;
@@ -94,7 +109,6 @@ pub fn start_on(settings: &Settings, roots: &Roots) -> Result<RunningAgent, Star
         samplers.push((Sampler::start_in_arbiter(&thread.handle(), move |_| sampler), thread));
         registry.add(health);
     }
-    let discoveries = sources::discoveries(&settings.sources, roots, &settings.agent.cluster);
     let targets = start_targets(discoveries, &spool, &boot, &registry);
     let watch = actix_rt::spawn(watch(registry));
     tracing::info!(host = %owner, servers = ?settings.uplink.servers, "running");
@@ -163,10 +177,19 @@ impl RunningAgent {
     /// seconds, whatever hangs. Tells whether the ledger has everything on disk.
     pub async fn stop(self) -> bool {
         self.watch.abort();
-        // Targets end their sessions meanwhile.
-        let ends = self.targets.as_ref().map(|(targets, _)| targets.send(LastLook));
-        let ends = tokio::time::timeout(LAST_POST, join_all(ends));
-        let (_, delivered) = tokio::join!(ends, self.finish());
+        // They stop reading at once, and take their time to end sessions.
+        let targets = self.targets.as_ref().map(|(targets, _)| targets.send(LastLook));
+        let mut ends = actix_rt::spawn(join_all(targets));
+        // A source that stopped before has nothing to add.
+        let looks = join_all(self.samplers.iter().map(|(sampler, _)| sampler.send(LastLook)));
+        if tokio::time::timeout(LAST_LOOK, looks).await.is_err() {
+            tracing::warn!("a source does not answer: its last reading is missing");
+        }
+        let _ = tokio::time::timeout(LAST_LOOK, &mut ends).await;
+        let delivered = self.finish().await;
+        if !ends.is_finished() {
+            let _ = tokio::time::timeout(LAST_CLOSE, ends).await;
+        }
         for thread in self.targets.iter().flat_map(|(_, threads)| threads) {
             thread.stop();
         }
@@ -179,13 +202,8 @@ impl RunningAgent {
         }
         delivered
     }
-    /// Takes the last readings and tries to deliver all; whether that succeeded.
+    /// Tries to deliver all; whether that succeeded.
     async fn finish(&self) -> bool {
-        // A source that stopped before has nothing to add.
-        let looks = self.samplers.iter().map(|(sampler, _)| sampler.send(LastLook));
-        if tokio::time::timeout(LAST_LOOK, join_all(looks)).await.is_err() {
-            tracing::warn!("a source does not answer: its last reading is missing");
-        }
         let _ = self.spool.0.send(Care::Sync).await;
         let drained = tokio::time::timeout(LAST_POST, self.uplink.send(Drain)).await;
         let delivered = matches!(drained, Ok(Ok(true)));

@@ -54,8 +54,20 @@ pub struct Sampled {
 
 /// Asks for the next post.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Option<Outgoing>, WireError>")]
+#[rtype(result = "Result<Taken, WireError>")]
 pub struct TakePost;
+
+/// What there is to send.
+#[derive(Debug)]
+pub enum Taken {
+    /// This.
+    Post(Outgoing),
+    /// Nothing now.
+    Nothing {
+        /// Whether the ledger has everything on disk.
+        delivered: bool,
+    },
+}
 
 /// What became of the post.
 #[derive(Debug, Message)]
@@ -157,11 +169,13 @@ impl Handler<Sampled> for SpoolActor {
 }
 
 impl Handler<TakePost> for SpoolActor {
-    type Result = Result<Option<Outgoing>, WireError>;
+    type Result = Result<Taken, WireError>;
 
     fn handle(&mut self, _: TakePost, _: &mut Self::Context) -> Self::Result {
         self.appended = 0;
-        self.intake.outbox_mut().next_post(clock::boot_ns(), Some(clock::sent_at(self.boot.get())))
+        let sent = clock::sent_at(self.boot.get());
+        let post = self.intake.outbox_mut().next_post(clock::boot_ns(), Some(sent))?;
+        Ok(post.map_or_else(|| Taken::Nothing { delivered: self.intake.outbox().is_delivered() }, Taken::Post))
     }
 }
 

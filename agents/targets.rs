@@ -21,7 +21,7 @@ use crate::sources::target::{Discovery, Target};
 use crate::spool_actor::SpoolActor;
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The first looks of all targets are spread over this, or over their period if that is shorter.
 const SPREAD_MAX: Duration = Duration::from_secs(10);
 

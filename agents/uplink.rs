@@ -9,7 +9,7 @@ use actix::{
 use tokio::sync::oneshot;
 
 use crate::link::{Backoff, Link, LinkError, random};
-use crate::spool_actor::{Care, Settle, SpoolActor, TakePost};
+use crate::spool_actor::{Care, Settle, SpoolActor, TakePost, Taken};
 
 /// Failures in a row after which the log says so again: about every ten minutes.
 const REMIND: u32 = 40;
@@ -38,7 +38,7 @@ pub struct Drain;
 
 /// How a round went.
 enum Round {
-    Idle,
+    Idle { delivered: bool },
     Answered { again: bool, delivered: bool },
     Failed(LinkError),
     SpoolGone,
@@ -76,7 +76,7 @@ impl Uplink {
                 System::current().stop_with_code(70);
                 return;
             }
-            Round::Idle => return self.rest(false, context),
+            Round::Idle { delivered } => return self.rest(delivered, context),
             Round::Answered { again, delivered } => {
                 if self.backoff.failures() > 0 {
                     tracing::info!("the aggregator answers again");
@@ -120,10 +120,10 @@ async fn round(spool: &Addr<SpoolActor>, link: &mut Link) -> Round {
         Err(_) => return Round::SpoolGone,
         Ok(Err(error)) => {
             tracing::error!(%error, "a record cannot be sent");
-            return Round::Idle;
+            return Round::Idle { delivered: false };
         }
-        Ok(Ok(None)) => return Round::Idle,
-        Ok(Ok(Some(outgoing))) => outgoing,
+        Ok(Ok(Taken::Nothing { delivered })) => return Round::Idle { delivered },
+        Ok(Ok(Taken::Post(outgoing))) => outgoing,
     };
     let settle = match link.post(&outgoing.body).await {
         Ok(answer) => Settle::Answer(answer),

@@ -2,6 +2,7 @@
 //! every record counted on the other side.
 #![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
 
+#[expect(dead_code, reason = "the tests of targets look at owners")]
 mod fake;
 
 use std::collections::BTreeMap;

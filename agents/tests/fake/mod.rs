@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use meter::{Id, Labels, Position, Record, Refusal, Scope};
+use meter::{DeviceDecl, Id, Labels, Position, Record, Refusal, Scope};
 use wire::{Answer, Append, AppendAnswer, RefusedCount};
 
 /// What goes wrong with one request.
@@ -24,10 +24,12 @@ pub(crate) enum Fault {
 pub(crate) struct Seen {
     streams: BTreeMap<Id, Vec<Record>>,
     contexts: BTreeSet<u64>,
+    devices: BTreeMap<u64, Vec<DeviceDecl>>,
     faults: VecDeque<Fault>,
     refuse_every: Option<u64>,
     rejected: BTreeSet<String>,
     before_garbage: Vec<usize>,
+    owners: BTreeMap<String, Greeting>,
     pub(crate) labels: Labels,
     pub(crate) posts: usize,
     pub(crate) hellos: usize,
@@ -36,7 +38,47 @@ pub(crate) struct Seen {
     pub(crate) imports: bool,
 }
 
+/// How an owner was introduced, and what came of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Greeting {
+    pub(crate) streams: BTreeSet<Id>,
+    /// Whether the machine reports itself.
+    pub(crate) own: bool,
+    /// The labels of each introduction that differed from the one before.
+    pub(crate) labels: Vec<Labels>,
+    /// Values by device name.
+    pub(crate) values: BTreeMap<String, Vec<u64>>,
+    pub(crate) records: usize,
+}
+
 impl Seen {
+    /// How an owner was introduced; nothing if it was not.
+    pub(crate) fn owner(&self, canonical: &str) -> Option<&Greeting> {
+        self.owners.get(canonical)
+    }
+
+    fn greet(&mut self, append: &Append) {
+        for context in append.hello.iter().flat_map(|hello| &hello.contexts) {
+            self.devices.insert(wire::context_id(context), context.devices.clone());
+        }
+        let owner = self.owners.entry(append.owner.canonical()).or_default();
+        owner.streams.insert(append.stream);
+        if let Some(hello) = &append.hello {
+            owner.own = hello.fingerprint.is_some();
+            if owner.labels.last() != Some(&hello.labels) {
+                owner.labels.push(hello.labels.clone());
+            }
+        }
+        owner.records += append.records.len();
+        for record in &append.records {
+            for sample in &record.samples {
+                let devices = self.devices.get(&record.context).expect("a declared context");
+                let name = devices[usize::from(sample.device)].key.to_string();
+                owner.values.entry(name).or_default().extend(sample.power.map(|power| power.0));
+            }
+        }
+    }
+
     /// The instants of the records of each stream.
     pub(crate) fn instants(&self) -> Vec<Vec<u64>> {
         self.streams.values().map(|records| records.iter().map(|record| record.at).collect()).collect()
@@ -66,6 +108,7 @@ impl Seen {
             return AppendAnswer::Stands(stands);
         }
         stream.extend(append.records.iter().cloned());
+        self.greet(append);
         let count = append.records.len() as u64;
         let bad = self
             .refuse_every
@@ -122,6 +165,10 @@ impl Fake {
 
     pub(crate) fn refuse_every(&self, every: u64) {
         lock(&self.seen).refuse_every = Some(every);
+    }
+
+    pub(crate) fn accept_all(&self) {
+        lock(&self.seen).rejected.clear();
     }
 
     pub(crate) fn reject(&self, name: &str) {
