@@ -10,6 +10,7 @@ use config::{Config, Environment, File, FileFormat};
 use meter::{Labels, reading};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::metrics;
 use crate::sources::SourcesSettings;
 use crate::sources::rapl::PERIOD_MAX_MS;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub uplink: UplinkSettings,
     /// What is kept until the ledger has it.
     pub spool: SpoolSettings,
+    /// Where the agent shows how it is.
+    pub metrics: MetricsSettings,
     /// What is read.
     pub sources: SourcesSettings,
 }
@@ -65,6 +68,22 @@ pub struct SpoolSettings {
     pub max_mib: u64,
     /// Most mebibytes kept for each other owner that this agent reads on behalf of.
     pub target_max_mib: u64,
+}
+
+/// Where the agent shows how it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// Address and port of `/metrics`; empty for none.
+    pub listen: String,
+    /// Whether an address that others can reach is meant: there is no password.
+    pub insecure: bool,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9811".into(), insecure: false }
+    }
 }
 
 impl Default for AgentSettings {
@@ -166,6 +185,7 @@ impl Settings {
                 "sources.rapl.period_ms = {given}: at most {PERIOD_MAX_MS}, or wraps of the counters cannot be told"
             ));
         }
+        metrics::check(&self.metrics).map_err(ConfigError::Value)?;
         if self.labels.len() > reading::LABELS_MAX {
             return wrong(format!("labels: {} are more than the {} allowed", self.labels.len(), reading::LABELS_MAX));
         }

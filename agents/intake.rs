@@ -40,6 +40,29 @@ struct Feeder {
     health: Arc<Health>,
 }
 
+/// What some streams hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// How many streams.
+    pub streams: u64,
+    /// Bytes in their spools.
+    pub bytes: u64,
+    /// Records in their spools.
+    pub records: u64,
+    /// Records that the ledger is not known to have on disk.
+    pub undelivered: u64,
+    /// Spools in memory that should be on disk.
+    pub in_memory: u64,
+    /// Streams that the ledger does not accept.
+    pub rejected: u64,
+    /// Records dropped before they were delivered.
+    pub dropped: u64,
+    /// Readings booked.
+    pub booked: u64,
+    /// Readings for time that was covered already.
+    pub fenced: u64,
+}
+
 /// What a source says when it begins to feed an owner's stream, or when that changed.
 #[derive(Clone, Debug)]
 pub struct Introduction {
@@ -58,6 +81,21 @@ pub struct Introduction {
 pub fn new_feeder() -> FeederId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     FeederId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Stock {
+    fn add(&mut self, lane: &Lane) {
+        let (spool, tally) = (lane.spool(), lane.tally());
+        self.streams += 1;
+        self.bytes += spool.bytes();
+        self.records += spool.head().seq - spool.start().seq;
+        self.undelivered += spool.head().seq - lane.durable().clamp(spool.start().seq, spool.head().seq);
+        self.in_memory += u64::from(spool.degraded());
+        self.rejected += u64::from(lane.rejected().is_some());
+        self.dropped += spool.dropped();
+        self.booked += tally.booked;
+        self.fenced += tally.fenced;
+    }
 }
 
 impl Intake {
@@ -126,6 +164,16 @@ impl Intake {
         let before = lane.spool().bytes();
         sifted.records.iter().for_each(|record| lane.append(context, record));
         lane.spool().bytes().saturating_sub(before)
+    }
+
+    /// What the streams hold: this machine's own, and all others together.
+    #[must_use]
+    pub fn stock(&self) -> [(&'static str, Stock); 2] {
+        let mut stock = [("self", Stock::default()), ("others", Stock::default())];
+        for (place, lane) in self.outbox.lanes().iter().enumerate() {
+            stock[place.min(1)].1.add(lane);
+        }
+        stock
     }
 
     /// Opens one more of the streams that a run before left behind; whether there was one.

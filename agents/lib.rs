@@ -17,6 +17,7 @@ pub mod identity;
 pub mod intake;
 mod lane;
 pub mod link;
+pub mod metrics;
 pub mod outbox;
 pub mod probe;
 pub mod reader;

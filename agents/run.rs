@@ -14,6 +14,7 @@ use crate::health::{Notice, Registry};
 use crate::home::Home;
 use crate::intake::Intake;
 use crate::link::{Link, LinkError};
+use crate::metrics::{self, Desk};
 use crate::reader::Reader;
 use crate::sampler::{LastLook, Sampler};
 use crate::sources::target::Discovery;
@@ -55,7 +56,7 @@ pub struct RunningAgent {
     targets: Option<(Addr<Targets>, [Arbiter; 2])>,
     spool: (Addr<SpoolActor>, Arbiter),
     uplink: Addr<Uplink>,
-    watch: tokio::task::JoinHandle<()>,
+    watch: [tokio::task::JoinHandle<()>; 2],
 }
 
 /// Starts an agent: this machine's sources and the targets it is to read into its spools, and on to the
@@ -98,7 +99,9 @@ pub fn start_with(
     let actor = SpoolActor::new(Intake::new(own, home), boot.clone());
     let spool = SpoolActor::start_in_arbiter(&spool_thread.handle(), move |_| actor);
     let interval = Duration::from_secs(settings.uplink.interval_s.max(1));
-    let uplink = Uplink::new(spool.clone(), link, interval).start();
+    let uplink = Uplink::new(spool.clone(), link, interval);
+    let progress = uplink.progress();
+    let uplink = uplink.start();
 
     let registry = Registry::default();
     let mut samplers = Vec::new();
@@ -110,7 +113,8 @@ pub fn start_with(
         registry.add(health);
     }
     let targets = start_targets(discoveries, &spool, &boot, &registry);
-    let watch = actix_rt::spawn(watch(registry));
+    let desk = Desk { registry: registry.clone(), spool: spool.clone(), progress };
+    let watch = [actix_rt::spawn(metrics::serve(settings.metrics.clone(), desk)), actix_rt::spawn(watch(registry))];
     tracing::info!(host = %owner, servers = ?settings.uplink.servers, "running");
     Ok(RunningAgent { owner, samplers, targets, spool: (spool, spool_thread), uplink, watch })
 }
@@ -176,7 +180,7 @@ impl RunningAgent {
     /// Takes a last reading of each source, tries one last time to deliver, and stops; within five
     /// seconds, whatever hangs. Tells whether the ledger has everything on disk.
     pub async fn stop(self) -> bool {
-        self.watch.abort();
+        self.watch.iter().for_each(tokio::task::JoinHandle::abort);
         // They stop reading at once, and take their time to end sessions.
         let targets = self.targets.as_ref().map(|(targets, _)| targets.send(LastLook));
         let mut ends = actix_rt::spawn(join_all(targets));

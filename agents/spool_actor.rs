@@ -10,7 +10,7 @@ use wire::{Answer, AppendAnswer, WireError};
 
 use crate::claims::FeederId;
 use crate::clock::{self, BootId};
-use crate::intake::{Intake, Introduction};
+use crate::intake::{Intake, Introduction, Stock};
 use crate::outbox::Outgoing;
 use crate::spool::random_id;
 use crate::uplink::Wake;
@@ -68,6 +68,11 @@ pub enum Taken {
         delivered: bool,
     },
 }
+
+/// Asks what the streams hold.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "[(&'static str, Stock); 2]")]
+pub struct TakeStock;
 
 /// What became of the post.
 #[derive(Debug, Message)]
@@ -176,6 +181,14 @@ impl Handler<TakePost> for SpoolActor {
         let sent = clock::sent_at(self.boot.get());
         let post = self.intake.outbox_mut().next_post(clock::boot_ns(), Some(sent))?;
         Ok(post.map_or_else(|| Taken::Nothing { delivered: self.intake.outbox().is_delivered() }, Taken::Post))
+    }
+}
+
+impl Handler<TakeStock> for SpoolActor {
+    type Result = actix::MessageResult<TakeStock>;
+
+    fn handle(&mut self, _: TakeStock, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.intake.stock())
     }
 }
 

@@ -1,5 +1,8 @@
 //! The actor that brings posts to the aggregator: timing and patience, nothing else.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use actix::{
@@ -8,6 +11,7 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
+use crate::clock::wall_ns;
 use crate::link::{Backoff, Link, LinkError, random};
 use crate::spool_actor::{Care, Settle, SpoolActor, TakePost, Taken};
 
@@ -24,6 +28,18 @@ pub struct Uplink {
     backoff: Backoff,
     timer: Option<SpawnHandle>,
     draining: Option<oneshot::Sender<bool>>,
+    progress: Arc<Progress>,
+}
+
+/// How the posts get on, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Posts answered.
+    pub posts: AtomicU64,
+    /// Posts not answered, or not accepted.
+    pub failures: AtomicU64,
+    /// Unix milliseconds of the last answer after which everything was on the ledger's disk; zero before it.
+    pub answered_ms: AtomicU64,
 }
 
 /// Asks to post now.
@@ -48,7 +64,21 @@ impl Uplink {
     /// An uplink that posts every `interval`.
     #[must_use]
     pub fn new(spool: Addr<SpoolActor>, link: Link, interval: Duration) -> Self {
-        Self { spool, link: Some(link), interval, backoff: Backoff::default(), timer: None, draining: None }
+        Self {
+            spool,
+            link: Some(link),
+            interval,
+            backoff: Backoff::default(),
+            timer: None,
+            draining: None,
+            progress: Arc::default(),
+        }
+    }
+
+    /// How the posts get on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Begins a round, unless one is under way.
@@ -82,12 +112,17 @@ impl Uplink {
                     tracing::info!("the aggregator answers again");
                 }
                 self.backoff.reset();
+                self.progress.posts.fetch_add(1, Relaxed);
+                if delivered {
+                    self.progress.answered_ms.store(u64::try_from(wall_ns() / 1_000_000).unwrap_or(0), Relaxed);
+                }
                 if again || (self.draining.is_some() && !delivered) {
                     return self.cycle(context);
                 }
                 return self.rest(delivered, context);
             }
             Round::Failed(error) => {
+                self.progress.failures.fetch_add(1, Relaxed);
                 if self.backoff.failures().is_multiple_of(REMIND) {
                     tracing::warn!("{error} (readings are kept and delivered later)");
                 }

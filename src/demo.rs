@@ -125,6 +125,8 @@ fn start_own_agent(server: &str, dir: &Path) -> Result<RunningAgent, StartError>
     settings.uplink.servers = vec![server.into()];
     settings.uplink.interval_s = 2;
     settings.agent.state_dir = dir.join("agent");
+    // It would only be in the way of an agent that runs in earnest.
+    settings.metrics.listen = String::new();
     let found = sources::all(&settings.sources, &Roots::default()).into_iter().filter_map(|mut source| {
         let Probe::Found { devices, .. } = source.probe() else { return None };
         Some(format!("{} ({} devices)", source.name(), devices.len()))

@@ -257,6 +257,7 @@ fn simulated(fake: &Fake, state_dir: &std::path::Path) -> Settings {
     settings.agent.state_dir = state_dir.into();
     settings.uplink.servers = vec![fake.url()];
     settings.uplink.interval_s = 1;
+    settings.metrics.listen = String::new();
     settings.sources.nvml.enabled = false;
     settings.sources.rapl.enabled = false;
     settings.sources.hwmon.enabled = false;

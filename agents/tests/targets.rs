@@ -157,6 +157,7 @@ impl Stage {
         settings.agent.state_dir = self.folder.path().join("state");
         settings.uplink.servers = vec![self.fake.url()];
         settings.uplink.interval_s = 1;
+        settings.metrics.listen = String::new();
         settings.sources.nvml.enabled = false;
         let empty = self.folder.path().join("nothing");
         let file = [self.folder.path().join("targets")];

@@ -50,6 +50,8 @@ impl Home {
                 command.env_remove(&name);
             }
         }
+        // Many agents run at once, and most are not asked how they are.
+        command.env("WATTLEDGER_AGENT__METRICS__LISTEN", "");
         command.stdin(Stdio::null());
         command
     }
