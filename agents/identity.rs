@@ -45,24 +45,6 @@ fn uuid(text: &str) -> Option<Id> {
     Some(std::array::from_fn(|place| digits[2 * place] << 4 | digits[2 * place + 1]))
 }
 
-/// What firmware gives where the maker filled in nothing: many machines have it in common.
-const PLACEHOLDERS: [&str; 14] = [
-    "03000200-0400-0500-0006-000700080009",
-    "default",
-    "default string",
-    "invalid",
-    "n/a",
-    "na",
-    "none",
-    "not applicable",
-    "not available",
-    "not specified",
-    "system serial number",
-    "to be filled by o.e.m.",
-    "uninitialized",
-    "unknown",
-];
-
 /// 128 bits that tell machines apart, as [`meter::machine`] compares them: product UUID and board serial
 /// number, and the machine id, as far as they can be read and mean something.
 #[must_use]
@@ -76,11 +58,7 @@ pub fn fingerprint(sys: &Path, etc: &Path) -> Id {
 /// or says nothing.
 fn told(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).ok()?.trim().to_ascii_lowercase();
-    // "00000000-0000-…", "ffffffff-ffff-…", "0123456789" is no better, but some machine may have it.
-    let mut digits = text.chars().filter(|c| c.is_ascii_alphanumeric());
-    let first = digits.next()?;
-    let monotonous = matches!(first, '0' | 'f' | 'x') && digits.all(|c| c == first);
-    (!monotonous && !PLACEHOLDERS.contains(&text.as_str())).then_some(text)
+    (!meter::machine::is_placeholder(&text)).then_some(text)
 }
 
 /// The hash of what is known; zero if nothing is.

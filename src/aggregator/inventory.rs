@@ -85,6 +85,12 @@ impl Inventory {
         Self { retirements, ..self }
     }
 
+    /// Who was retired by an act, as of now.
+    #[must_use]
+    pub fn retirements(&self) -> Arc<BTreeMap<Owner, Utc>> {
+        self.retirements.load_full()
+    }
+
     /// When an owner went out of service, by the file or by an act, the earlier of both: expected time
     /// ends here.
     #[must_use]

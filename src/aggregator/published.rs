@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use energy::OwnerState;
-use meter::{Owner, PARTS, Utc};
+use meter::{Owner, OwnerKind, PARTS, Utc};
+
+use crate::topology::hardware::{Hardware, Said};
 
 /// Everything that is on disk, as of one commit.
 #[derive(Clone, Debug)]
@@ -27,6 +29,9 @@ pub struct Snapshot {
 pub struct Part {
     /// By owner.
     pub owners: BTreeMap<Owner, Arc<OwnerView>>,
+    /// What the hosts and chassis among them say of themselves. It stays the same from commit to commit
+    /// for as long as none of them says anything new.
+    pub said: Arc<BTreeMap<Owner, Said>>,
 }
 
 /// One owner's row as it is on disk.
@@ -64,14 +69,40 @@ impl Snapshot {
     pub fn put(&mut self, state: Arc<OwnerState>, version: u64) {
         let owner = state.owner.clone();
         if let Some(part) = self.parts.get_mut(usize::from(owner.part())) {
-            Arc::make_mut(part).owners.insert(owner, Arc::new(OwnerView { state, version }));
+            let part = Arc::make_mut(part);
+            part.note(&state);
+            part.owners.insert(owner, Arc::new(OwnerView { state, version }));
         }
     }
 
     /// Takes an owner out, if the store no longer has it.
     pub fn remove(&mut self, owner: &Owner) {
         if let Some(part) = self.parts.get_mut(usize::from(owner.part())) {
-            Arc::make_mut(part).owners.remove(owner);
+            let part = Arc::make_mut(part);
+            part.owners.remove(owner);
+            if part.said.contains_key(owner) {
+                Arc::make_mut(&mut part.said).remove(owner);
+            }
+        }
+    }
+
+    /// What all hosts and chassis say of themselves.
+    #[must_use]
+    pub fn hardware(&self) -> Hardware {
+        Hardware(self.parts.iter().map(|part| Arc::clone(&part.said)).collect())
+    }
+}
+
+impl Part {
+    /// Takes note of what a row says of its owner, if that is anything new.
+    fn note(&mut self, state: &OwnerState) {
+        let before = self.owners.get(&state.owner);
+        if state.owner.kind == OwnerKind::Meter || before.is_some_and(|view| !Said::may_differ(&view.state, state)) {
+            return;
+        }
+        let said = Said::of(state);
+        if self.said.get(&state.owner) != Some(&said) {
+            Arc::make_mut(&mut self.said).insert(state.owner.clone(), said);
         }
     }
 }

@@ -1,27 +1,36 @@
 //! Who belongs to whom: which host sits in which chassis, and when.
 //!
-//! The inventory says so. Everybody who asks for a chassis asks here, so that all answers of one moment
-//! agree.
+//! The inventory says so, and the hardware of itself (`topology/joins.rs` has the rules). Everybody who
+//! asks for a chassis asks here, so that all answers of one moment agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use energy::LabelsSince;
-use meter::{Labels, Owner, Utc};
+use meter::{Labels, Owner, OwnerKind, Utc};
 
 use crate::inventory::Inventory;
 use crate::published::Snapshot;
+
+mod enclosures;
+pub mod hardware;
+mod joins;
+pub mod unmatched;
+
+use hardware::Hardware;
+use joins::Joined;
+use unmatched::{Reason, Unmatched};
 
 /// The fleet's links at one moment, beside the inventory they follow.
 #[derive(Debug, Default)]
 pub struct Topology {
     /// Labels, service dates and aliases.
     pub inventory: Arc<Inventory>,
-    /// By host: ascending and disjoint.
-    links: BTreeMap<Owner, Vec<Link>>,
-    /// By chassis: the hosts that ever sit in it.
-    hosts: BTreeMap<Owner, BTreeSet<Owner>>,
+    /// What it follows from besides.
+    hardware: Hardware,
+    retired: Arc<BTreeMap<Owner, Utc>>,
+    joined: Joined,
 }
 
 /// A stretch of time for which a host sits in a chassis.
@@ -29,47 +38,115 @@ pub struct Topology {
 pub struct Link {
     /// When.
     pub valid: Range<Utc>,
-    /// Where.
+    /// Where: the outermost chassis that bills it.
     pub chassis: Owner,
+    /// Its own BMC, where that is another chassis within.
+    pub bmc: Option<Owner>,
+    /// By what.
+    pub by: By,
+}
+
+/// By what a host and a chassis are joined; the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum By {
+    /// The inventory's link.
+    Inventory,
+    /// `hw.host`: the configuration of the agent that reads the BMC.
+    Configuration,
+    /// The SMBIOS UUID.
+    Uuid,
+    /// The serial number.
+    Serial,
+}
+
+impl By {
+    /// The stable word for answers.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        ["inventory", "configuration", "uuid", "serial"][self as usize]
+    }
+}
+
+impl Link {
+    fn is_to_the_same(&self, other: &Self) -> bool {
+        self.chassis == other.chassis && self.bmc == other.bmc && self.by == other.by
+    }
 }
 
 impl Topology {
-    /// What an inventory says.
+    /// What follows from an inventory and from what hardware says of itself.
     #[must_use]
-    pub fn of(inventory: Arc<Inventory>) -> Self {
-        let mut topology = Self { inventory, ..Self::default() };
-        for (host, entry) in topology.inventory.entries() {
-            for span in &entry.spans {
-                let Some(chassis) = span.chassis.clone() else { continue };
-                topology.hosts.entry(chassis.clone()).or_default().insert(host.clone());
-                let links = topology.links.entry(host.clone()).or_default();
-                links.push(Link { valid: span.valid.clone(), chassis });
-            }
-        }
-        topology
+    pub fn new(inventory: Arc<Inventory>, hardware: Hardware) -> Self {
+        let retired = inventory.retirements();
+        let joined = joins::join(&inventory, &hardware);
+        Self { inventory, hardware, retired, joined }
+    }
+
+    /// The link of `host`, or of what it is an alias of, at one instant.
+    #[must_use]
+    pub fn link_at(&self, host: &Owner, at: Utc) -> Option<&Link> {
+        let links = self.joined.links.get(self.inventory.canonical(host))?;
+        links.iter().find(|link| link.valid.contains(&at))
     }
 
     /// The chassis that `host`, or what it is an alias of, sits in at one instant.
     #[must_use]
     pub fn chassis_at(&self, host: &Owner, at: Utc) -> Option<&Owner> {
-        let links = self.links.get(self.inventory.canonical(host))?;
-        links.iter().find(|link| link.valid.contains(&at)).map(|link| &link.chassis)
+        self.link_at(host, at).map(|link| &link.chassis)
+    }
+
+    /// A host's own BMC at one instant: the chassis that it sits in, or one within that.
+    #[must_use]
+    pub fn bmc_at(&self, host: &Owner, at: Utc) -> Option<&Owner> {
+        self.link_at(host, at).map(|link| link.bmc.as_ref().unwrap_or(&link.chassis))
     }
 
     /// Every chassis that a host ever sits in, in the order of time. An alias sits in none of its own.
     pub fn chassis_of(&self, host: &Owner) -> impl Iterator<Item = &Owner> {
-        self.links.get(host).into_iter().flatten().map(|link| &link.chassis)
+        self.joined.links.get(host).into_iter().flatten().map(|link| &link.chassis)
     }
 
-    /// The hosts that ever sit in this chassis.
+    /// The hosts that this chassis ever measures. It is billed through them, never by itself.
     #[must_use]
     pub fn hosts_of(&self, chassis: &Owner) -> Option<&BTreeSet<Owner>> {
-        self.hosts.get(chassis)
+        self.joined.hosts.get(chassis)
     }
 
-    /// The hosts that ever sit in a chassis, in order.
+    /// The hosts that ever sit in a chassis, in order; some may never have reported.
     pub fn linked_hosts(&self) -> impl Iterator<Item = &Owner> {
-        self.links.keys()
+        self.joined.links.keys()
+    }
+
+    /// What is joined to nothing at one instant: by owner, and by reason.
+    #[must_use]
+    pub fn unmatched(&self, at: Utc) -> Vec<Unmatched> {
+        let known = self.joined.unmatched.iter().filter(|(valid, _)| valid.contains(&at));
+        let mut all: Vec<Unmatched> = known.map(|(_, unmatched)| unmatched.clone()).collect();
+        let mut candidates: BTreeMap<&Owner, Vec<Owner>> = BTreeMap::new();
+        for unmatched in &all {
+            for host in unmatched.candidates.iter().filter(|owner| owner.kind == OwnerKind::Host) {
+                candidates.entry(host).or_default().push(unmatched.owner.clone());
+            }
+        }
+        let reported = self.hardware.iter().map(|(owner, _)| owner);
+        let hosts: BTreeSet<&Owner> = self.inventory.entries().map(|(owner, _)| owner).chain(reported).collect();
+        let is_alone = |host: &&&Owner| {
+            host.kind == OwnerKind::Host
+                && self.inventory.canonical(host) == **host
+                && self.inventory.retired(host).is_none_or(|retired| retired > at)
+                && self.link_at(host, at).is_none()
+        };
+        let alone: Vec<Unmatched> = hosts
+            .iter()
+            .filter(is_alone)
+            .map(|&host| {
+                let candidates = candidates.get(host).cloned().unwrap_or_default();
+                Unmatched { owner: host.clone(), reason: Reason::NoBmc, candidates, named: None }
+            })
+            .collect();
+        all.extend(alone);
+        all.sort_by(|a, b| (&a.owner, a.reason).cmp(&(&b.owner, b.reason)));
+        all
     }
 
     /// The labels in force for `owner` over `range`: consecutive intervals that cover it, cut also where
@@ -78,7 +155,7 @@ impl Topology {
     #[must_use]
     pub fn intervals(&self, owner: &Owner, range: Range<Utc>, agent: &[LabelsSince]) -> Vec<(Range<Utc>, Arc<Labels>)> {
         let mut borders = self.inventory.borders(owner, agent);
-        let links = self.links.get(self.inventory.canonical(owner)).into_iter().flatten();
+        let links = self.joined.links.get(self.inventory.canonical(owner)).into_iter().flatten();
         borders.extend(links.flat_map(|link| [link.valid.start, link.valid.end]));
         borders.insert(range.start);
         let inside: Vec<Utc> = borders.into_iter().filter(|at| *at >= range.start && *at < range.end).collect();
@@ -98,17 +175,21 @@ impl Topology {
     }
 }
 
-/// The topology of late, made anew when what it follows from has changed.
+/// The topology of late, made anew when something that it follows from has changed.
 #[derive(Debug, Default)]
 pub struct Topologies(Mutex<Arc<Topology>>);
 
 impl Topologies {
     /// The topology that a snapshot and an inventory give.
     #[must_use]
-    pub fn of(&self, _snapshot: &Snapshot, inventory: &Arc<Inventory>) -> Arc<Topology> {
+    pub fn of(&self, snapshot: &Snapshot, inventory: &Arc<Inventory>) -> Arc<Topology> {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&newest.inventory, inventory) {
-            *newest = Arc::new(Topology::of(Arc::clone(inventory)));
+        let hardware = snapshot.hardware();
+        let is_same = Arc::ptr_eq(&newest.inventory, inventory)
+            && Arc::ptr_eq(&newest.retired, &inventory.retirements())
+            && newest.hardware.is(&hardware);
+        if !is_same {
+            *newest = Arc::new(Topology::new(Arc::clone(inventory), hardware));
         }
         Arc::clone(&newest)
     }

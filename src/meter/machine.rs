@@ -9,6 +9,35 @@ use crate::Id;
 
 const HALF: usize = 8;
 
+/// What firmware gives where the maker filled in nothing: many machines have it in common.
+const PLACEHOLDERS: [&str; 14] = [
+    "03000200-0400-0500-0006-000700080009",
+    "default",
+    "default string",
+    "invalid",
+    "n/a",
+    "na",
+    "none",
+    "not applicable",
+    "not available",
+    "not specified",
+    "system serial number",
+    "to be filled by o.e.m.",
+    "uninitialized",
+    "unknown",
+];
+
+/// Whether a number by which a machine is known, in lower case, means nothing, because its maker filled in
+/// none: many machines have it in common.
+#[must_use]
+pub fn is_placeholder(text: &str) -> bool {
+    // "00000000-0000-…", "ffffffff-ffff-…"
+    let mut digits = text.chars().filter(char::is_ascii_alphanumeric);
+    let Some(first) = digits.next() else { return true };
+    let monotonous = matches!(first, '0' | 'f' | 'x') && digits.all(|digit| digit == first);
+    monotonous || PLACEHOLDERS.contains(&text)
+}
+
 /// Whether two fingerprints may be one machine's: the hardware decides if both know theirs, else the
 /// installed system if both know that; where nothing can be compared nothing speaks against it.
 #[must_use]
@@ -46,6 +75,16 @@ fn is_known(half: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_makers_left_unfilled_is_no_number() {
+        for none in ["", " ", "00000000-0000-0000-0000-000000000000", "ffffffff", "to be filled by o.e.m.", "0"] {
+            assert!(is_placeholder(none), "{none:?}");
+        }
+        for number in ["4c4c4544-0042-3610-8056-b4c04f4e4d32", "ff0", "1", "0123456789"] {
+            assert!(!is_placeholder(number), "{number}");
+        }
+    }
 
     fn of(hardware: u8, system: u8) -> Id {
         fingerprint([hardware; 8], [system; 8])

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aggregator::inventory::read::inventory;
 use aggregator::inventory::{Fault, Inventory};
 use aggregator::topology::Topology;
+use aggregator::topology::hardware::Hardware;
 use energy::LabelsSince;
 use meter::{Owner, OwnerKind, Utc};
 
@@ -73,7 +74,8 @@ fn per_key_the_inventory_wins_over_the_agent() {
 
     // The intervals are what look-ups at single instants say, and they tile the range.
     let range = at("2026-10-01T00:00:00Z")..at("2026-10-10T00:00:00Z");
-    let intervals = Topology::of(Arc::clone(&inventory)).intervals(&host("n1"), range.clone(), &agent);
+    let intervals =
+        Topology::new(Arc::clone(&inventory), Hardware::default()).intervals(&host("n1"), range.clone(), &agent);
     let starts: Vec<String> = intervals.iter().map(|(range, _)| cost::window::stamp(range.start)).collect();
     assert_eq!(starts, ["2026-10-01T00:00:00Z", "2026-10-05T00:00:00Z", "2026-10-06T00:00:00Z"]);
     assert!(intervals.windows(2).all(|pair| pair[0].0.end == pair[1].0.start) && intervals[2].0.end == range.end);
@@ -90,7 +92,7 @@ fn topology_dates_and_aliases_are_read() {
         read("host,chassis,in_service,retired,alias_of\nn1,enc-1,2026-01-01,2026-12-31,\nold,,,,n1\n,enc-2,,,\n");
     let chassis = |name| Owner::new("default", OwnerKind::Chassis, name).expect("a name");
     let inventory = Arc::new(inventory);
-    let topology = Topology::of(Arc::clone(&inventory));
+    let topology = Topology::new(Arc::clone(&inventory), Hardware::default());
     assert_eq!(topology.chassis_at(&host("n1"), at("2026-10-01T00:00:00Z")), Some(&chassis("enc-1")));
     assert_eq!(topology.hosts_of(&chassis("enc-1")).expect("a host").iter().collect::<Vec<_>>(), [&host("n1")]);
     assert!(inventory.entry(&chassis("enc-2")).is_some() && topology.hosts_of(&chassis("enc-2")).is_none());

@@ -9,3 +9,4 @@ mod metrics;
 mod page;
 mod rollup;
 mod served;
+mod topology;

@@ -23,7 +23,7 @@ struct Ask<'a> {
 impl<'a> Ask<'a> {
     fn of(fleet: &'a Fleet, csv: &str, now: Utc) -> Self {
         let inventory = inventory("inventory.csv", csv.as_bytes()).expect("a good inventory");
-        let topology = Topology::of(inventory.into());
+        let topology = Topology::new(inventory.into(), fleet.snapshot(now).hardware());
         Self { fleet, snapshot: fleet.snapshot(now), topology, now }
     }
 
