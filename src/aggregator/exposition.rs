@@ -14,6 +14,7 @@ use meter::{OwnerKind, Refusal, Utc};
 use crate::hosts_view::{HostState, fenced, host_state};
 use crate::published::{OwnerView, Snapshot};
 use crate::topology::Topology;
+use crate::topology::unmatched::{Kind as UnmatchedKind, counts};
 
 pub mod families;
 pub mod process;
@@ -125,9 +126,19 @@ impl Scrape {
 
         let hosts = gauge("wattledger_hosts", "Hosts, by state.");
         self.format.head(out, &hosts);
-        let counts = host_counts(&self.snapshot, &self.topology, self.now);
-        for (state, count) in HostState::ALL.into_iter().zip(counts) {
+        let states = host_counts(&self.snapshot, &self.topology, self.now);
+        for (state, count) in HostState::ALL.into_iter().zip(states) {
             text::series(out, hosts.name, [("state", state.word())]);
+            text::value(out, count);
+        }
+
+        let unmatched = gauge(
+            "wattledger_unmatched",
+            "Owners without counterpart: BMCs without host, hosts without BMC, what matches several, links to nobody.",
+        );
+        self.format.head(out, &unmatched);
+        for (kind, count) in UnmatchedKind::ALL.into_iter().zip(counts(&self.topology.unmatched(self.now))) {
+            text::series(out, unmatched.name, [("kind", kind.word())]);
             text::value(out, count);
         }
     }

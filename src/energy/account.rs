@@ -9,6 +9,7 @@ use meter::{Energy, Milliwatts, Mutant, Quality, Refusal, Utc, mutant};
 
 use crate::integrator::{Joint, elapsed_ns, join, trapezoid};
 use crate::policy::{Estimate, Policy, Rules};
+use crate::precedence::Readers;
 use crate::profile::Profile;
 use crate::slots::post;
 use crate::{Account, Edge, Flag, Hole, Line, OpenSlot};
@@ -19,6 +20,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) account: u16,
     pub(crate) policy: &'a Policy,
     pub(crate) rules: &'a Rules,
+    /// Who else reads, if the reading is of the present and somebody may.
+    pub(crate) readers: Option<&'a Readers>,
 }
 
 /// What became of a reading.
@@ -64,6 +67,15 @@ impl Account {
 
     /// A reading beyond the frontier.
     fn advance(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
+        if self.is_left_to_better(&edge, desk) {
+            return self.withhold(edge, desk);
+        }
+        self.take_over(&edge, desk);
+        self.extend(edge, desk)
+    }
+
+    /// Extends the covered time by a reading, or opens a hole in front of it.
+    pub(crate) fn extend(&mut self, edge: Edge, desk: &mut Desk<'_>) -> Applied {
         let from = self.frontier;
         if is_between_counts(&from, &edge, desk.rules) {
             return Applied::Booked;
@@ -87,6 +99,9 @@ impl Account {
     /// Two readings at one instant are a step: the second begins the next piece, nothing is booked.
     fn step(&mut self, edge: Edge, desk: &Desk<'_>) -> Applied {
         let known = self.frontier;
+        if self.is_left_to_better(&edge, desk) {
+            return self.fence(edge, desk);
+        }
         if (edge.power.is_none() || edge.power == known.power)
             && (edge.counter.is_none() || edge.counter == known.counter)
         {
@@ -156,7 +171,7 @@ impl Account {
     }
 
     /// Counts the energy of readings in covered time, and books nothing.
-    fn fence(&mut self, edge: Edge, desk: &Desk<'_>) -> Applied {
+    pub(crate) fn fence(&mut self, edge: Edge, desk: &Desk<'_>) -> Applied {
         let rare = self.rare_mut();
         if let Some(before) = rare.fence.filter(|fence| fence.at < edge.at)
             && let Joint::Counter(energy) | Joint::Power(energy) = join(&before, &edge, desk.rules)
@@ -183,7 +198,7 @@ impl Account {
         };
         self.open_hole(from, suspect, true, desk);
         self.frontier = suspect;
-        self.advance(edge, desk)
+        self.extend(edge, desk)
     }
 
     pub(crate) fn open_hole(&mut self, start: Edge, end: Edge, broken: bool, desk: &mut Desk<'_>) {

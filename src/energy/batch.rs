@@ -4,6 +4,7 @@ use meter::{Clock, Id, Record, Refusal, Utc};
 
 use crate::dating::{self, CLOCK_SLACK_NS, Dates};
 use crate::policy::{Policy, Rules};
+use crate::precedence::Readers;
 use crate::{BootDate, Edge, KnownContext, Sent};
 
 /// Readings, and words of a stream, that are at most this old are of the present.
@@ -33,6 +34,8 @@ pub(crate) struct RunDesk<'a> {
     pub(crate) dates: Option<Dates>,
     /// By device.
     pub(crate) rules: &'a [Rules],
+    /// Who reads the owner, if that may be several.
+    pub(crate) readers: Option<&'a Readers>,
     pub(crate) batch: &'a Batch<'a>,
     pub(crate) policy: &'a Policy,
 }

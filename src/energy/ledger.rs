@@ -361,7 +361,7 @@ impl Seat {
         let state = Arc::make_mut(&mut self.entry.state);
         if let Some(labels) = &post.labels {
             let from = post.records.first().and_then(|record| i64::try_from(record.at).ok()).map_or(now, Utc);
-            state.label(labels, from);
+            state.label_for(labels, from);
         }
         let context = state.resolve(0, &post.context);
         let mut tally = Tally::default();

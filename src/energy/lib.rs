@@ -13,6 +13,7 @@ pub mod integrator;
 pub mod ledger;
 mod owner;
 pub mod policy;
+mod precedence;
 pub mod profile;
 pub mod register;
 mod rejection;

@@ -8,6 +8,7 @@ use crate::account::{Applied, Desk};
 use crate::batch::{Batch, LIVE_NS, RunDesk};
 use crate::dating::Dates;
 use crate::policy::{Policy, Rules};
+use crate::precedence::Readers;
 use crate::{
     Account, Append, Count, Edge, Flag, Hello, KnownContext, KnownDevice, LabelsSince, OwnerState, RefusedCount,
     Rejection, Stream, Tally,
@@ -80,10 +81,22 @@ impl OwnerState {
 
     /// Takes in labels and contexts.
     pub(crate) fn greet(&mut self, hello: &Hello, from: Utc) {
-        self.label(&hello.labels, from);
+        if hello.fingerprint.is_some() {
+            self.label(&hello.labels, from);
+        } else {
+            self.label_for(&hello.labels, from);
+        }
         for (id, context) in &hello.contexts {
             let known = self.resolve(*id, context);
             self.remember(known);
+        }
+    }
+
+    /// Labels that somebody else gives, a scraper or a collector: they hold for as long as the machine has
+    /// not spoken for itself.
+    pub(crate) fn label_for(&mut self, labels: &Labels, from: Utc) {
+        if self.fingerprint.is_none() {
+            self.label(labels, from);
         }
     }
 
@@ -199,7 +212,8 @@ impl OwnerState {
         tally: &mut Tally,
     ) {
         let rules: Vec<Rules> = context.devices.iter().map(|device| self.rules_of(device, policy)).collect();
-        let desk = RunDesk { context, dates, rules: &rules, batch, policy };
+        let readers = Readers::of(&self.boots, &self.contexts, context.clock, self.streams.len());
+        let desk = RunDesk { context, dates, rules: &rules, readers: readers.as_ref(), batch, policy };
         for record in records {
             if let Some(summary) = &record.summary {
                 self.book_summary(summary, &desk, tally);
@@ -278,10 +292,12 @@ impl OwnerState {
             Ok(index) => *index,
             Err(unopened) => self.open_account(&unopened.0, run.batch, run.policy)?,
         };
-        let mut desk = Desk { open: &mut self.open, account: index, policy: run.policy, rules };
+        let readers = run.readers.filter(|_| run.is_fresh(&edge));
+        let mut desk = Desk { open: &mut self.open, account: index, policy: run.policy, rules, readers };
         let account = &mut self.accounts[usize::from(index)];
         let applied = work(account, &mut desk);
-        if applied == Applied::Fenced && run.batch.rivalled && run.is_fresh(&edge) {
+        let is_rival = run.batch.rivalled && run.is_fresh(&edge) && !account.is_outranked(&edge, &desk);
+        if applied == Applied::Fenced && is_rival {
             account.rare_mut().flags |= Flag::TwoStreams as u8;
         }
         Ok(applied)

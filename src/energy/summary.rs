@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meter::{ByQuality, Clock, Quality, Reading, Record, Refusal, Span, Summary, Utc};
 
-use crate::account::Applied;
+use crate::account::{Applied, Desk};
 use crate::batch::RunDesk;
 use crate::integrator;
 use crate::owner::count_refused;
@@ -33,7 +33,9 @@ impl OwnerState {
             let Some(span) = self.below_ceiling(span, device, rules, tally) else { continue };
             let piece = piece(&span, device, rules, desk);
             let applied = piece.and_then(|piece| {
-                self.with_account(piece.to, device, rules, desk, |account, desk| account.apply_span(&piece, desk))
+                self.with_account(piece.to, device, rules, desk, |account, desk| {
+                    account.apply_span(&piece, &mut Desk { open: &mut *desk.open, readers: None, ..*desk })
+                })
             });
             match applied {
                 Ok(Applied::Booked) => tally.booked += span.readings,

@@ -18,6 +18,7 @@ pub mod readings;
 pub mod report;
 pub mod rollup;
 pub mod top;
+pub mod unmatched;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 

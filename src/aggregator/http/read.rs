@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::{chassis, devices, hosts, metrics, page, report, rollup, top};
+use super::{chassis, devices, hosts, metrics, page, report, rollup, top, unmatched};
 
 /// Adds the routes.
 pub fn configure(routes: &mut web::ServiceConfig) {
@@ -14,6 +14,7 @@ pub fn configure(routes: &mut web::ServiceConfig) {
         .route("/api/v1/rollup", web::get().to(rollup::rollup))
         .route("/api/v1/report", web::get().to(report::report))
         .route("/api/v1/top", web::get().to(top::top))
+        .route("/api/v1/unmatched", web::get().to(unmatched::list))
         .route("/api/v1/hosts", web::get().to(hosts::list))
         .route("/api/v1/hosts/{id:.+}", web::get().to(hosts::one))
         .route("/api/v1/chassis", web::get().to(chassis::list))

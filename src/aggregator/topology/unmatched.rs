@@ -59,6 +59,16 @@ pub struct Unmatched {
     pub named: Option<Arc<str>>,
 }
 
+/// How many there are of each kind, in the order of [`Kind::ALL`].
+#[must_use]
+pub fn counts(all: &[Unmatched]) -> [usize; 4] {
+    let mut counts = [0; 4];
+    for unmatched in all {
+        counts[unmatched.reason.kind() as usize] += 1;
+    }
+    counts
+}
+
 impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Chassis, Self::Host, Self::Ambiguous, Self::Link];

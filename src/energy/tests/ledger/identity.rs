@@ -196,7 +196,9 @@ fn a_node_agent_a_bmc_collector_and_a_scraper_of_one_node_book_each_account_once
     let state = own.state(&ledger);
     let totals: Vec<_> = state.accounts.iter().map(|account| account.lifetime.measured()).collect();
     assert_eq!(totals, [joules(3900), joules(4 * 3900)]);
-    assert!(state.accounts.iter().all(|account| account.is_flagged(Flag::TwoStreams)));
+    // The machine goes before the scraper, which is as it should be; two that read the chassis are not.
+    let flagged: Vec<_> = state.accounts.iter().map(|account| account.is_flagged(Flag::TwoStreams)).collect();
+    assert_eq!(flagged, [false, true]);
 }
 
 #[test]
@@ -220,4 +222,40 @@ fn two_clients_of_one_chassis_are_fenced_and_flagged_and_one_started_anew_is_not
         ledger.post(&json(1, seq, reading(seq + 4)), at(seq + 4));
     }
     assert_eq!(flagged(&ledger), (true, joules(400 * 13)));
+}
+
+#[test]
+fn a_machine_labels_itself_and_others_label_it_only_before_it_has_spoken() {
+    let (mut ledger, mut own, scraper) = (Ledger::new(Policy::default()), agent(1, 1), agent(2, 2));
+    let labels = |team: &str| meter::Labels::from([("team".to_owned(), team.to_owned())]);
+    let teams = |ledger: &Ledger| -> Vec<String> {
+        own_state(ledger).labels.iter().map(|since| since.labels["team"].clone()).collect()
+    };
+    let greet = |agent: &mut Agent, ledger: &mut Ledger, machine: Option<Id>, team: &str, from: u64| {
+        let mut append = message(agent, machine, &readings(from, from + 9), from + 9);
+        append.hello = append.hello.map(|hello| Hello { labels: labels(team), ..hello });
+        let AppendOutcome::Applied { at, .. } = ledger.append(&append, at(from + 9)) else { panic!("not applied") };
+        agent.position = at;
+    };
+    let mut scraper = scraper;
+    greet(&mut scraper, &mut ledger, None, "scraped", 0);
+    assert_eq!(teams(&ledger), ["scraped"]);
+    // From here on the two greet in turn, and a client posts labels by JSON: nothing flips.
+    for round in 1..6 {
+        greet(&mut own, &mut ledger, Some(ONE), "own", 10 * round);
+        greet(&mut scraper, &mut ledger, None, "scraped", 10 * round);
+        let posted = NumberedPost { labels: Some(labels("json")), ..json(3, round, vec![]) };
+        let posted = NumberedPost { owner: own.owner.clone(), ..posted };
+        assert!(matches!(ledger.post(&posted, at(10 * round)), PostOutcome::Applied { .. }));
+        assert_eq!(teams(&ledger), ["scraped", "own"], "round {round}");
+    }
+    // A name that was freed may be labelled by anybody again, until its machine speaks.
+    assert_eq!(ledger.rebind(&own.owner, None), Some(Some(ONE)));
+    let posted = NumberedPost { labels: Some(labels("json")), owner: own.owner.clone(), ..json(4, 1, vec![]) };
+    assert!(matches!(ledger.post(&posted, at(100)), PostOutcome::Applied { .. }));
+    assert_eq!(teams(&ledger).last().map(String::as_str), Some("json"));
+}
+
+fn own_state(ledger: &Ledger) -> &energy::OwnerState {
+    ledger.state(&Owner::host("node-1").expect("a name")).expect("an owner")
 }

@@ -8,6 +8,7 @@ mod closed_forms;
 mod delivery;
 mod identity;
 mod machine;
+mod precedence;
 mod properties;
 mod sent_again;
 mod spans;
