@@ -20,6 +20,10 @@
 //! | hwmon (ACPI) | `chassis: acpi-power-meter` | the machine |
 //! | ipmi | `chassis: dcmi` | the machine |
 //! | hwmon (PSU) | `chassis: psu-<device>` | together the machine: switched off by default |
+//! | prometheus | as above, for what exporters show | |
+//! | prometheus | `cpu: packages`, `dram: packages` | a sum: every `package-*` of that scope |
+//! | prometheus | `chassis: bmc`, `dcmi`, `pm-counters`, `ear-dc` | the machine, each in its own way |
+//! | prometheus | `chassis: bmc/psu-<id>` | parts of `bmc` |
 
 mod file;
 pub mod hwmon;

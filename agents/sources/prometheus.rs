@@ -71,8 +71,8 @@ impl Discovery for Prometheus {
 #[path = "prometheus/more_tests.rs"]
 mod more_tests;
 #[cfg(test)]
-#[path = "prometheus/real_pages.rs"]
-mod real_pages;
+#[path = "prometheus/captured_tests.rs"]
+mod captured_tests;
 #[cfg(test)]
 #[path = "prometheus/tests.rs"]
 mod tests;

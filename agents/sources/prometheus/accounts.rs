@@ -163,7 +163,7 @@ impl Content {
 /// exporter keeps itself begins with its process. For a register nothing says when it began: a fall tells.
 fn epoch(known: Known, page: &Page<'_>) -> u64 {
     let start = match known.exporter.counts {
-        Counts::Itself => page.process_start().unwrap_or(""),
+        Counts::Itself => page.start.as_str(),
         Counts::Register => "",
     };
     meter::hash::epoch(&format!("{}/{}/{start}", known.exporter.name, known.order.1))

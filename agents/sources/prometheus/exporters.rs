@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use meter::{AccountKey, Scope};
 
-use super::page::Page;
+use super::page::{PROCESS_START, Page};
 use super::text::Series;
 use super::value::Unit;
 use super::{gpus, hwmon, machines, rapl};
@@ -335,8 +335,7 @@ const OTEL: Exporter = Exporter {
 };
 
 /// What says when a process began: of use only where the exporter counts itself.
-const PROCESS: Exporter =
-    Exporter { name: "", renews_s: 0, counts: Counts::Register, metrics: &[word("process_start_time_seconds")] };
+const PROCESS: Exporter = Exporter { name: "", renews_s: 0, counts: Counts::Register, metrics: &[word(PROCESS_START)] };
 
 /// Every exporter; of two that show one device on one page the first is read.
 static EXPORTERS: [Exporter; 14] =

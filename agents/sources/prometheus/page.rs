@@ -16,6 +16,9 @@ const SERIES_MAX: usize = 4096;
 /// A stamped value older than this is no reading of now: what Prometheus itself calls stale.
 const STALE_MS: i64 = 5 * 60 * 1000;
 
+/// The metric that says when the exporter's process began.
+pub(super) const PROCESS_START: &str = "process_start_time_seconds";
+
 /// How to read the pages of one target.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
@@ -32,6 +35,8 @@ pub(super) struct Selection {
 pub(super) struct Page<'a> {
     /// What kind of owner it is read for.
     pub(super) kind: OwnerKind,
+    /// When the exporter's process began, as the page has it; empty if it does not say.
+    pub(super) start: String,
     pub(super) series: Vec<(Known, Series<'a>)>,
     /// Lines that name a known metric and are none, or too many, or of another time.
     pub(super) refused: BTreeMap<Refusal, u64>,
@@ -40,7 +45,8 @@ pub(super) struct Page<'a> {
 impl<'a> Page<'a> {
     /// Reads a page; `now_ms` is the present in milliseconds since the Unix epoch.
     pub(super) fn read(body: &'a [u8], selection: &Selection, now_ms: i64) -> Self {
-        let mut page = Self { kind: selection.kind, series: Vec::new(), refused: BTreeMap::new() };
+        let (kind, start) = (selection.kind, String::new());
+        let mut page = Self { kind, start, series: Vec::new(), refused: BTreeMap::new() };
         for line in body.split(|byte| *byte == b'\n') {
             let Some(known) = name_of(line).and_then(|name| known(name.strip_prefix(selection.prefix.as_bytes())?))
             else {
@@ -48,6 +54,7 @@ impl<'a> Page<'a> {
             };
             match Series::parse(line) {
                 Ok(series) if !selection.wants(known, &series) => {}
+                Ok(series) if known.metric.name == PROCESS_START => page.start = series.value.into(),
                 Ok(series) if series.at_ms.is_some_and(|at| now_ms.saturating_sub(at) > STALE_MS) => {
                     page.refuse(Refusal::TooOld);
                 }
@@ -69,16 +76,25 @@ impl<'a> Page<'a> {
         self.series.iter().filter(move |(known, _)| known.metric.name == name).map(|(_, series)| series)
     }
 
-    /// When the exporter's process began, as the page has it.
-    pub(super) fn process_start(&self) -> Option<&str> {
-        self.of("process_start_time_seconds").next().map(|series| series.value)
+    /// Takes the process for the one known before if it says that it began within ten seconds of that one, or
+    /// says nothing now. Exporters work the instant out of the boot's, which moves when the clock is set.
+    pub(super) fn keep_start(&mut self, before: &str) {
+        let seconds = |text: &str| text.parse::<f64>().ok();
+        let is_same = match (seconds(before), seconds(&self.start)) {
+            (Some(before), Some(now)) => (now - before).abs() <= 10.0,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_same {
+            self.start = before.into();
+        }
     }
 }
 
 impl Selection {
     fn wants(&self, known: Known, series: &Series<'_>) -> bool {
-        // What is no quantity says nothing about a machine by itself.
-        known.metric.name == "process_start_time_seconds"
+        // Of the page's process there is one, whichever machine is meant.
+        known.metric.name == PROCESS_START
             || self.only.iter().all(|(label, wanted)| {
                 // EAR writes the job into the node's label: node="n1, jobid=5, stepid=0".
                 series.label(label).split(", jobid=").next() == Some(wanted)
@@ -131,6 +147,23 @@ mod tests {
         let selection = Selection { prefix: "x_".into(), ..selection(&[("node", "n1")]) };
         let page = Page::read(text.as_bytes(), &selection, 0);
         assert_eq!(page.of("dcgm_power_usage").map(|series| series.value).collect::<Vec<_>>(), ["1", "3"]);
-        assert_eq!(page.process_start(), Some("5"));
+        assert_eq!(page.start, "5");
+    }
+
+    #[test]
+    fn a_process_is_the_same_if_it_began_within_seconds_of_before() {
+        let kept = |before: &str, now: &str| {
+            let text = format!("process_start_time_seconds {now}\n");
+            let mut page = Page::read(text.as_bytes(), &selection(&[]), 0);
+            page.keep_start(before);
+            page.start
+        };
+        assert_eq!(kept("1.76e+09", "1.760000003e+09"), "1.76e+09", "the clock was set");
+        assert_eq!(kept("1.76e+09", "1.760000011e+09"), "1.760000011e+09", "it was restarted");
+        assert_eq!(kept("", "1.76e+09"), "1.76e+09");
+        assert_eq!(kept("1.76e+09", "NaN"), "NaN");
+        let mut silent = Page::read(b"", &selection(&[]), 0);
+        silent.keep_start("1.76e+09");
+        assert_eq!(silent.start, "1.76e+09");
     }
 }

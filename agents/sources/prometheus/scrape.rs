@@ -25,6 +25,8 @@ pub(super) struct Scrape {
     pub(super) selection: Selection,
     pub(super) period_ns: u64,
     pub(super) scraper: Scraper,
+    /// When the exporter's process began, as it said last.
+    start: String,
     /// The owner with its devices, once there was a page.
     outlet: Option<Outlet>,
     /// Where each account lies in the outlet's devices.
@@ -33,7 +35,7 @@ pub(super) struct Scrape {
 }
 
 impl Scrape {
-    /// Nothing is asked for yet. The labels `hw.*` are the hardware's own and not for configuration.
+    /// Nothing is asked for yet.
     pub(super) fn new(
         url: Url,
         owner: Owner,
@@ -47,14 +49,17 @@ impl Scrape {
             // Two machines of one page are two targets.
             address.push_str(&format!(" {label}={value}"));
         }
-        let (outlet, places, refused) = (None, BTreeMap::new(), BTreeMap::new());
-        Self { url, address, owner, labels, selection, period_ns, scraper, outlet, places, refused }
+        let (start, outlet, places, refused) = (String::new(), None, BTreeMap::new(), BTreeMap::new());
+        Self { url, address, owner, labels, selection, period_ns, scraper, start, outlet, places, refused }
     }
 
     /// What the exporter shows now.
-    async fn look(&self) -> Result<Content, String> {
+    async fn look(&mut self) -> Result<Content, String> {
         let body = self.scraper.page(&self.url).await?;
-        Ok(accounts(&Page::read(&body, &self.selection, wall_ns() / 1_000_000)))
+        let mut page = Page::read(&body, &self.selection, wall_ns() / 1_000_000);
+        page.keep_start(&self.start);
+        self.start.clone_from(&page.start);
+        Ok(accounts(&page))
     }
 
     fn count(&mut self, refused: &BTreeMap<Refusal, u64>) {

@@ -173,3 +173,22 @@ fn a_page_with_counters_gives_both_values_of_each_device() {
     assert!(found.refused.is_empty());
     assert!(found.remarks.iter().any(|remark| remark.contains("sum of what it reads")), "{:?}", found.remarks);
 }
+
+/// By the processor's time of this thread, whatever else the machine does: 0.6 ms in a build for tests. The
+/// bound is what a hundred such pages every 15 s may cost an agent: a tenth of a core.
+#[test]
+fn five_thousand_lines_of_which_two_are_of_interest_cost_little() {
+    let Some(folder) = folder() else { return };
+    let page = std::fs::read(folder.join("node_exporter-e2e.prom")).expect("a page");
+    let cpu_ns = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        now.tv_sec * 1_000_000_000 + now.tv_nsec
+    };
+    let since = cpu_ns();
+    for _ in 0..50 {
+        assert_eq!(shown(std::hint::black_box(&page)).accounts.len(), 2);
+    }
+    let each_us = (cpu_ns() - since) / 50_000;
+    println!("{} bytes in {each_us} us", page.len());
+    assert!(each_us < 15_000, "{each_us} us");
+}
