@@ -10,8 +10,8 @@
 //! a GPU that the driver sets up anew for each user or that was lost meanwhile, the session with the library.
 //! A counter that starts again is then another counter even if it has passed its old value.
 //!
-//! **Superchips** (GH200, GB200). A GPU with links to a CPU on its module is read with its own power, and the
-//! module's power is an account that contains both. Their counter is left alone: on GH200 it was measured to
+//! **Superchips** (GH200, GB200). A GPU with links to a CPU on a module that is measured is read with its own
+//! power, and the module's power is an account that contains both. Their counter is left alone: on GH200 it was measured to
 //! be the module's, on others it is documented nowhere.
 //!
 //! **Never wakes a GPU.** One that the kernel may suspend is only read while it is active. Nothing is

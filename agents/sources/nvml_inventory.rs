@@ -71,7 +71,9 @@ impl Nvml {
 
     /// Declares one GPU; nothing is found if only its module is measured.
     fn adopt(&mut self, library: &dyn Library, index: u32) -> Result<Option<FoundDevice>, LeftOut> {
-        let board = library.describe(index).map_err(|error| LeftOut::Passing(error.to_string()))?;
+        let mut board = library.describe(index).map_err(|error| LeftOut::Passing(error.to_string()))?;
+        // Boards without a CPU may have the links, unused, but no module that is measured.
+        board.superchip = board.superchip && reading::module_limit(library, &board).is_some();
         // A shared stand-in such as `GPU-0` would pour two machines' GPUs into one account.
         let name = device_name(&if board.uuid.is_empty() { board.pci() } else { board.uuid.clone() });
         if name.is_empty() {

@@ -51,7 +51,8 @@ pub(super) struct Board {
     pub(super) mig: bool,
     /// Whether the driver keeps the GPU set up while nobody uses it.
     pub(super) persistent: bool,
-    /// Whether it is on one module with a CPU (GH200, GB200): it has links from chip to chip.
+    /// Whether it is on one module with a CPU (GH200, GB200): it has links from chip to chip. The source takes
+    /// that back where NVML does not measure the module.
     pub(super) superchip: bool,
 }
 

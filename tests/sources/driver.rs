@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 
 use crate::harness::{Home, tool};
 
-const GPUS: u64 = 16;
+const GPUS: u64 = 32;
 const WAVES: u64 = 3;
 /// Sizes in words of the C structs.
-const HEAD: u64 = 32;
+const HEAD: u64 = 48;
 const GPU: u64 = 64;
 
 /// Calls that can be made to fail, by their place in the control file.
@@ -50,6 +50,7 @@ pub(crate) enum Knob {
     C2cLinks = 28,
     ModuleMw = 29,
     Looks = 30,
+    RawInstant = 31,
     Waves = 33,
 }
 

@@ -1,4 +1,4 @@
-/* A driver's library that tests pull the strings of: NVML for up to sixteen GPUs whose power is a function
+/* A driver's library that tests pull the strings of: NVML for up to 32 GPUs whose power is a function
  * of time. It stands in for libnvidia-ml.so.1 and is told what to do by the file beside it, `<library>.control`,
  * an array of 64-bit words that both sides map (driver.rs writes it). Each function that is called is noted once,
  * by name, in `<library>.calls`. What only a program that changes or profiles GPUs would call is there too: to
@@ -18,7 +18,7 @@
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
 enum { DOUBLE = 0, UNSIGNED_INT = 1, UNSIGNED_LONG_LONG = 3 };
-enum { GPUS = 16, WAVES = 3 };
+enum { GPUS = 32, WAVES = 3 };
 
 /* The places of a call's error code; driver.rs has the same list. */
 enum call {
@@ -41,7 +41,8 @@ struct gpu {
     uint64_t hang_ms;          /* how long a look takes */
     uint64_t mig, persistent, limit_mw, c2c_links, module_mw;
     uint64_t looks;            /* written here: how often the GPU was looked at */
-    uint64_t unused[2];
+    uint64_t raw_instant;      /* the instant power's bits, if not zero */
+    uint64_t unused;
     struct wave waves[WAVES];
     uint64_t fill[16];
 };
@@ -310,6 +311,8 @@ static void answer(volatile struct gpu *g, struct field *f)
         f->result = (unsigned)g->errors[f->id == 185 ? AVERAGE_FIELD : INSTANT_FIELD];
         f->type = g->power_type ? (unsigned)g->power_type - 1 : UNSIGNED_INT;
         f->value = power_mw(g, f->id == 185 ? 1000000000u : 1000000u);
+        if (f->id == 186 && g->raw_instant)
+            f->value = g->raw_instant;
     } else if (f->scope == 0 && f->id == 170) {
         f->result = SUCCESS;
         f->value = g->c2c_links;

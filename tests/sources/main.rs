@@ -9,6 +9,7 @@ mod faults;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod nvml;
+mod nvml_captures;
 mod nvml_in_time;
 mod one_bill;
 mod prometheus;

@@ -331,7 +331,7 @@ fn wait_for_looks_begun(driver: &Driver) {
 }
 
 /// What the agent's probe finds of a driver, on a machine with these files.
-fn probe(home: &Home, driver: &Driver, files: &[(&str, &str)]) -> Value {
+pub(crate) fn probe(home: &Home, driver: &Driver, files: &[(&str, &str)]) -> Value {
     for (path, content) in files {
         std::fs::create_dir_all(home.path(path).parent().expect("a parent")).expect("a folder");
         home.write(path, content);
@@ -348,7 +348,9 @@ fn probe(home: &Home, driver: &Driver, files: &[(&str, &str)]) -> Value {
 #[test]
 fn a_superchips_module_is_asked_for_with_its_scope() {
     let home = Home::new();
-    let Some(driver) = Driver::new(&home, 4) else { return };
+    let Some(driver) = Driver::new(&home, 5) else { return };
+    // The fifth has the links of a superchip, but no CPU beside it.
+    driver.set(4, Knob::C2cLinks, 10);
     for gpu in 0..4 {
         driver.set(gpu, Knob::C2cLinks, 10);
         driver.set(gpu, Knob::ModuleMw, 499_999 + gpu % 2 + 100_000 * (gpu / 2));
@@ -375,12 +377,14 @@ fn a_superchips_module_is_asked_for_with_its_scope() {
         (gpu(0), Some(90.0)),
         (gpu(1), Some(90.001)),
         (gpu(2), Some(90.002)),
+        (gpu(4), Some(0.0)),
         ("module-0".into(), Some(500.0)),
         ("module-1".into(), Some(599.999)),
     ];
     assert_eq!(devices.iter().map(value).collect::<Vec<_>>(), expected, "{found}");
-    assert_eq!(devices[3]["limit_watts"], 1000.0);
-    assert!(devices.iter().all(|device| device["counter_uj"].is_null()), "{found}");
+    assert_eq!(devices[4]["limit_watts"], 1000.0);
+    let counters: Vec<_> = devices.iter().map(|device| device["counter_uj"].as_str()).collect();
+    assert_eq!(counters, [None, None, None, Some("5000000000000"), None, None], "{found}");
     assert!(!driver.calls().contains("nvmlDeviceGetPowerUsage"), "nobody says whose power that is");
 }
 
