@@ -8,7 +8,7 @@ use crate::harness::{Home, agent};
 fn probe_explains_each_source_and_exits_with_0() {
     let home = Home::new();
     let done = agent(&home, &["probe"]).ok();
-    for source in ["rapl", "hwmon", "nvml"] {
+    for source in ["rapl", "hwmon", "nvml", "ipmi"] {
         let line = done.out.lines().find(|line| line.to_lowercase().contains(source));
         assert!(line.is_some(), "{source} is not mentioned:\n{}", done.out);
     }
@@ -27,7 +27,7 @@ fn probe_is_readable_for_programs_too() {
     let done = agent(&home, &["probe", "--format", "json"]).ok();
     let document: Value = serde_json::from_str(&done.out).unwrap_or_else(|why| panic!("{why} in {}", done.out));
     let text = document.to_string();
-    for source in ["rapl", "hwmon", "nvml"] {
+    for source in ["rapl", "hwmon", "nvml", "ipmi"] {
         assert!(text.contains(source), "{source} is not in {text}");
     }
 }
