@@ -194,6 +194,7 @@ impl Settings {
                 return wrong(format!("labels.{key} = {value:?}: no label can be so"));
             }
         }
+        self.sources.redfish.check().map_err(ConfigError::Value)?;
         self.sources.prometheus.check().map_err(ConfigError::Value)
     }
 }

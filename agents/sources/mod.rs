@@ -17,6 +17,9 @@
 //! | rapl | `dram: package-N` | the memory beside that package |
 //! | hwmon (Grace) | `cpu: grace-N` | `cpu: grace-N/cpu`, `cpu: grace-N/sysio` |
 //! | hwmon (Grace) | `other: module-N` | `cpu: grace-N`, its memory, and the GPUs on it |
+//! | redfish | `chassis: bmc`, of the BMC's or the enclosure's own chassis | the machine, or all in the enclosure |
+//! | redfish | `chassis: bmc/psu-<id>` | together the same, where nothing else is measured |
+//! | redfish (PDU) | `pdu: mains` of a meter | `pdu: mains/outlet-<id>` |
 //! | hwmon (ACPI) | `chassis: acpi-power-meter` | the machine |
 //! | ipmi | `chassis: dcmi` | the machine |
 //! | hwmon (PSU) | `chassis: psu-<device>` | together the machine: switched off by default |
@@ -52,6 +55,7 @@ use std::path::PathBuf;
 
 use meter::{DeviceDecl, Sample, Scope};
 pub use prometheus::PrometheusSettings;
+pub use redfish::RedfishSettings;
 use serde::{Deserialize, Serialize};
 
 /// What a look for hardware found.
@@ -139,6 +143,8 @@ pub struct SourcesSettings {
     pub rapl: RaplSettings,
     /// Sensor chips: AMD and Intel GPUs, ACPI power meters, Grace, power supplies.
     pub hwmon: HwmonSettings,
+    /// BMCs and power distribution units.
+    pub redfish: RedfishSettings,
     /// Exporters that already run.
     pub prometheus: PrometheusSettings,
     /// The machine's own BMC, in band.
@@ -280,6 +286,9 @@ pub fn discoveries(settings: &SourcesSettings, _roots: &Roots, cluster: &str) ->
     let mut discoveries: Vec<Box<dyn target::Discovery>> = Vec::new();
     if settings.prometheus.enabled && !settings.prometheus.targets.is_empty() {
         discoveries.push(Box::new(prometheus::Prometheus::new(&settings.prometheus, cluster)));
+    }
+    if settings.redfish.is_used() {
+        discoveries.push(Box::new(redfish::Redfish::new(&settings.redfish, cluster)));
     }
     discoveries
 }

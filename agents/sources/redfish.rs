@@ -88,9 +88,6 @@ impl Discovery for Redfish {
     }
 
     fn targets(&mut self) -> Result<Vec<Box<dyn Target>>, String> {
-        if !self.settings.enabled {
-            return Ok(Vec::new());
-        }
         let places = places::places(&self.settings, &self.cluster)?;
         places.into_iter().map(|place| self.target(place)).collect()
     }

@@ -121,6 +121,11 @@ impl RedfishSettings {
         Ok(())
     }
 
+    /// Whether there is anything to read.
+    pub(in crate::sources) const fn is_used(&self) -> bool {
+        self.enabled && !(self.targets.is_empty() && self.file_sd.is_empty())
+    }
+
     /// The profile of this name; without a name the only one there is. Nothing if there is none at all.
     pub(super) fn profile_of<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, String> {
         let known = || self.profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
