@@ -158,7 +158,8 @@ fn settled(app: &App) -> Result<BTreeMap<(String, String), i128>, Problem> {
     if query.window.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now };
+    let factor = app.settings.meter_factor();
+    let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now, factor };
     let answer = query.answer(&figures, &RateCard::default())?;
     let rows = answer.rows.into_iter().filter_map(|row| {
         let mut by = row.by?;

@@ -11,6 +11,7 @@ pub mod app;
 pub mod billed;
 pub mod booking;
 pub mod door;
+pub mod doubles;
 pub mod exports;
 pub mod health;
 pub mod http;

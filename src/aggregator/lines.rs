@@ -18,18 +18,24 @@ use std::ops::Range;
 
 use cost::{CostError, HostInfo, Rollup, Window};
 use energy::HourBlock;
-use meter::{Owner, OwnerKind, Slot, Utc};
+use energy::boundary::Ratio;
+use meter::{Owner, OwnerKind, Scope, Slot, Utc};
 use store::{HistoryEntry, HistoryQuery, Store, StoreError};
 
 use crate::published::{OwnerView, Snapshot};
 use crate::topology::Topology;
 
+mod elsewhere;
+mod ground;
+mod missed;
 mod shared;
 mod unit;
 mod waiting;
 
+use elsewhere::{Contests, contests};
+use ground::{Ground, Stretch};
 use shared::{Shared, add_shared};
-use unit::{Stretch, Unit};
+use unit::Unit;
 
 /// What the figures of a query are made of: all of one moment.
 #[derive(Clone, Copy)]
@@ -42,6 +48,8 @@ pub struct Figures<'a> {
     pub topology: &'a Topology,
     /// Expected time ends here.
     pub now: Utc,
+    /// What a meter shows over its components where nothing is known of the host's own.
+    pub factor: Ratio,
 }
 
 /// Why a rollup could not be fed.
@@ -66,9 +74,10 @@ pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) ->
     if window.is_empty() {
         return Ok(());
     }
+    let mut contests = contests(figures);
     let shared = Shared::of(figures.topology);
     if !shared.hosts.is_empty() {
-        add_shared(figures, window, &shared, rollup)?;
+        add_shared(figures, window, &shared, &mut contests, rollup)?;
     }
     let mut unread = unread_hosts(figures);
     for (number, part) in figures.snapshot.parts.iter().enumerate() {
@@ -78,15 +87,34 @@ pub fn add_up(figures: &Figures<'_>, window: Window, rollup: &mut Rollup<'_>) ->
         let missing = unread.remove(&number).unwrap_or_default().into_iter().filter(|owner| is_plain(owner));
         let owners = rows.map(|(owner, view)| (owner, Some(&**view))).chain(missing.map(|owner| (owner, None)));
         for (owner, view) in owners {
-            let stretches = stretches(figures, owner, view, window, rollup);
-            if stretches.iter().any(|stretch| stretch.host.is_some()) {
-                let expected = expected(figures, owner, view);
-                units.push(Unit::new(view, chassis_of(figures, owner), expected, stretches, rollup));
+            let mut ground = ground(figures, owner, view, window, &mut contests, rollup);
+            if ground.stretches.iter().all(|stretch| stretch.host.is_none()) {
+                continue;
             }
+            let chassis = chassis_of(figures, owner);
+            if let Some(theirs) = chassis.and_then(|chassis| contests.remove(&chassis.state.owner)) {
+                let own = view.map_or(0, |view| view.state.keys.len());
+                ground.contests.extend(theirs.into_iter().map(|contest| contest.counted_from(own)));
+            }
+            units.push(Unit::new(figures, window, ground, chassis, rollup));
         }
         add_part(figures.store, window, &mut units, rollup)?;
     }
     Ok(())
+}
+
+/// What is known of an owner beforehand.
+fn ground<'a>(
+    figures: &Figures<'a>,
+    owner: &'a Owner,
+    view: Option<&'a OwnerView>,
+    window: Window,
+    contests: &mut Contests<'a>,
+    rollup: &mut Rollup<'_>,
+) -> Ground<'a> {
+    let stretches = stretches(figures, owner, view, window, rollup);
+    let contests = contests.remove(owner).unwrap_or_default();
+    Ground { owner, view, expected: expected(figures, owner, view), stretches, contests }
 }
 
 /// Whether an owner has lines of its own.
@@ -121,7 +149,13 @@ fn all_chassis_of<'a>(figures: &Figures<'a>, host: &Owner) -> impl Iterator<Item
 /// When readings are expected of an owner.
 fn expected(figures: &Figures<'_>, owner: &Owner, view: Option<&OwnerView>) -> Range<Utc> {
     let entry = figures.topology.inventory.entry(figures.topology.inventory.canonical(owner));
-    let accounts = || view.into_iter().chain(all_chassis_of(figures, owner)).flat_map(|view| &view.state.accounts);
+    let views = || view.into_iter().chain(all_chassis_of(figures, owner)).map(|view| &view.state);
+    // A reference meter is no reading of the owner.
+    let is_own = |scope: Scope| !matches!(scope, Scope::Pdu | Scope::Facility);
+    let accounts = || {
+        let pairs = views().flat_map(|state| state.keys.iter().zip(&state.accounts));
+        pairs.filter(|(key, _)| is_own(key.scope)).map(|(_, account)| account)
+    };
     let first = accounts().map(|account| account.first.at).min();
     let start = entry.and_then(|entry| entry.in_service).or(first).unwrap_or(figures.now);
     // An alias is a name that a machine once had: nothing is expected under it any more.
@@ -171,25 +205,45 @@ fn add_part<'a>(
     units: &mut [Unit<'a>],
     rollup: &mut Rollup<'_>,
 ) -> Result<(), LinesError> {
+    let hour = |slot: Slot| Slot(slot.hour().0 * 4);
+    if let Some(since) = units.iter().filter_map(Unit::looks_back_to).min() {
+        let before = Window::of_slots(since, hour(window.first()).max(since));
+        read_part(store, before, units, Unit::remembers, rollup)?;
+    }
+    read_part(store, window, units, |_| true, rollup)?;
+    units.iter_mut().try_for_each(|unit| unit.finish(rollup))?;
+    Ok(())
+}
+
+/// Reads the postings of some of the units and bills them hour by hour.
+fn read_part<'a>(
+    store: &dyn Store,
+    window: Window,
+    units: &mut [Unit<'a>],
+    is_wanted: impl Fn(&Unit<'a>) -> bool + Copy,
+    rollup: &mut Rollup<'_>,
+) -> Result<(), LinesError> {
     // A chassis may lie in another part than its host, so it is read beforehand: it has an account or two.
-    let chassis = by_owner(units, |unit| unit.chassis());
+    let chassis = by_owner(units, |unit| unit.chassis().filter(|_| is_wanted(unit)));
     read(store, window, &chassis, |index, entry_version, block| units[index].take_chassis(entry_version, &block))?;
-    let own = by_owner(units, |unit| unit.view());
+    let own = by_owner(units, |unit| unit.view().filter(|_| is_wanted(unit)));
     let mut hour = i32::MIN;
     let mut failed = None;
     read(store, window, &own, |index, entry_version, block| {
         if block.hour > hour {
             hour = block.hour;
             let before = Slot(hour * 4);
-            failed =
-                failed.take().or_else(|| units.iter_mut().try_for_each(|unit| unit.bill_until(before, rollup)).err());
+            let mut wanted = units.iter_mut().filter(|unit| is_wanted(unit));
+            failed = failed.take().or_else(|| wanted.try_for_each(|unit| unit.bill_until(before, rollup)).err());
         }
         units[index].take(entry_version, &block);
     })?;
     if let Some(error) = failed {
         return Err(error.into());
     }
-    units.iter_mut().try_for_each(|unit| unit.finish(rollup))?;
+    // Here a window ends at an hour, unless it is the one that was asked for.
+    let until = Slot(window.until().0.div_euclid(4) * 4);
+    units.iter_mut().filter(|unit| is_wanted(unit)).try_for_each(|unit| unit.bill_until(until, rollup))?;
     Ok(())
 }
 
@@ -205,7 +259,7 @@ fn read(
     owners: &HashMap<&Owner, usize>,
     mut each: impl FnMut(usize, u64, HourBlock),
 ) -> Result<(), LinesError> {
-    if owners.is_empty() {
+    if owners.is_empty() || window.is_empty() {
         return Ok(());
     }
     let hours = window.first().hour().0..window.until().0.div_euclid(4) + i32::from(window.until().0.rem_euclid(4) > 0);

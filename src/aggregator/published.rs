@@ -5,12 +5,13 @@
 //! the rest.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use energy::OwnerState;
 use meter::{Owner, OwnerKind, PARTS, Utc};
 
+use crate::doubles::Doubles;
 use crate::topology::hardware::{Hardware, Said};
 
 /// Everything that is on disk, as of one commit.
@@ -22,6 +23,7 @@ pub struct Snapshot {
     pub generation: u64,
     /// One part per partition, in their order.
     pub parts: Vec<Arc<Part>>,
+    doubles: OnceLock<Arc<Doubles>>,
 }
 
 /// The owners of one partition.
@@ -51,7 +53,7 @@ impl Snapshot {
     /// A ledger without owners.
     #[must_use]
     pub fn empty(generation: u64, as_of: Utc) -> Self {
-        Self { as_of, generation, parts: (0..PARTS).map(|_| Arc::default()).collect() }
+        Self { as_of, generation, parts: (0..PARTS).map(|_| Arc::default()).collect(), doubles: OnceLock::new() }
     }
 
     /// One owner.
@@ -65,9 +67,16 @@ impl Snapshot {
         self.parts.iter().flat_map(|part| part.owners.values())
     }
 
+    /// Devices that more than one owner reports. Looked for when first asked.
+    #[must_use]
+    pub fn doubles(&self) -> &Doubles {
+        self.doubles.get_or_init(|| Arc::new(Doubles::of(self)))
+    }
+
     /// Puts an owner's row in place of the one before.
     pub fn put(&mut self, state: Arc<OwnerState>, version: u64) {
         let owner = state.owner.clone();
+        self.doubles = OnceLock::new();
         if let Some(part) = self.parts.get_mut(usize::from(owner.part())) {
             let part = Arc::make_mut(part);
             part.note(&state);
@@ -77,6 +86,7 @@ impl Snapshot {
 
     /// Takes an owner out, if the store no longer has it.
     pub fn remove(&mut self, owner: &Owner) {
+        self.doubles = OnceLock::new();
         if let Some(part) = self.parts.get_mut(usize::from(owner.part())) {
             let part = Arc::make_mut(part);
             part.owners.remove(owner);

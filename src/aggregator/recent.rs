@@ -5,10 +5,10 @@
 //! a graph never adds a chassis to the GPUs inside it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use energy::{Billed, Cell, OwnerState, bill};
-use meter::{ByQuality, Energy, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Utc};
+use energy::{Billed, Boundary, Cell, OwnerState};
+use meter::{AccountKey, ByQuality, Energy, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Utc};
 
 const HOST_STEP_NS: i64 = 10 * SECOND_NS;
 const HOST_STEPS: usize = 720;
@@ -41,6 +41,14 @@ struct Host {
     last: (Utc, Milliwatts),
     /// Only so many hosts have one.
     ring: Option<Ring>,
+    bounds: Bounds,
+}
+
+/// The boundary of an owner, and the accounts that it is of.
+#[derive(Debug)]
+struct Bounds {
+    keys: Arc<Vec<AccountKey>>,
+    boundary: Boundary,
 }
 
 #[derive(Debug, Default)]
@@ -74,16 +82,18 @@ impl RecentPower {
         let mut inner = self.lock();
         let Inner { hosts, scratch, .. } = &mut *inner;
         for state in states {
-            let Some((at, power)) = power(state, now, scratch) else { continue };
-            let rings = hosts.len();
-            let host = hosts.entry(state.owner.clone()).or_insert_with(|| {
-                let ring = (rings < self.most).then(|| Ring::new(HOST_STEP_NS, HOST_STEPS, 1));
-                Host { last: (at, power), ring }
-            });
-            host.last = (at, power);
-            if let Some(ring) = &mut host.ring {
-                ring.put(at, power);
+            if let Some(host) = hosts.get_mut(&state.owner) {
+                host.bounds.follow(state);
+                let Some((at, power)) = power(state, now, &host.bounds.boundary, scratch) else { continue };
+                host.take(at, power);
+                continue;
             }
+            let bounds = Bounds::of(state);
+            let Some((at, power)) = power(state, now, &bounds.boundary, scratch) else { continue };
+            let ring = (hosts.len() < self.most).then(|| Ring::new(HOST_STEP_NS, HOST_STEPS, 1));
+            let mut host = Host { last: (at, power), ring, bounds };
+            host.take(at, power);
+            hosts.insert(state.owner.clone(), host);
         }
     }
 
@@ -124,6 +134,28 @@ impl RecentPower {
     }
 }
 
+impl Host {
+    fn take(&mut self, at: Utc, power: Milliwatts) {
+        self.last = (at, power);
+        if let Some(ring) = &mut self.ring {
+            ring.put(at, power);
+        }
+    }
+}
+
+impl Bounds {
+    fn of(state: &OwnerState) -> Self {
+        Self { keys: Arc::clone(&state.keys), boundary: Boundary::new(&state.keys, &[]) }
+    }
+
+    /// Accounts are only ever added, and the list is then another one.
+    fn follow(&mut self, state: &OwnerState) {
+        if !Arc::ptr_eq(&self.keys, &state.keys) {
+            *self = Self::of(state);
+        }
+    }
+}
+
 impl Inner {
     fn fleet_now(&self, now: Utc) -> Option<(Milliwatts, usize)> {
         let fresh = |(owner, host): &(&Owner, &Host)| owner.kind == OwnerKind::Host && is_fresh(host.last.0, now);
@@ -138,7 +170,7 @@ const fn is_fresh(at: Utc, now: Utc) -> bool {
 }
 
 /// The power that would be billed at the newest reading: the boundary applied to a nanosecond.
-fn power(state: &OwnerState, now: Utc, scratch: &mut Scratch) -> Option<(Utc, Milliwatts)> {
+fn power(state: &OwnerState, now: Utc, boundary: &Boundary, scratch: &mut Scratch) -> Option<(Utc, Milliwatts)> {
     let newest = state.accounts.iter().map(|account| account.frontier.at.max(shown_at(account))).max()?;
     if !is_fresh(newest, now) {
         return None;
@@ -160,7 +192,7 @@ fn power(state: &OwnerState, now: Utc, scratch: &mut Scratch) -> Option<(Utc, Mi
             None => Cell::default(),
         });
     }
-    bill(&state.keys, &scratch.cells, &mut scratch.billed);
+    boundary.bill(&scratch.cells, &mut scratch.billed);
     let total: Energy = scratch.billed.lines.iter().map(|line| line.energy.total()).sum();
     (scratch.billed.covered_ns > 0).then(|| (newest, Milliwatts(u64::try_from(total.0 / 2).unwrap_or(0))))
 }

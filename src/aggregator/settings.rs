@@ -88,6 +88,8 @@ pub struct LedgerRules {
     pub clock_skew_s: u64,
     /// How old a reading may be that is not marked as an import, in days.
     pub live_age_max_days: u64,
+    /// What a host's meter shows over its components where the host's own readings do not tell.
+    pub meter_factor: String,
     /// Most accounts in all.
     pub max_accounts: usize,
     /// Most accounts of one owner.
@@ -176,6 +178,7 @@ impl Default for LedgerRules {
             estimate_max_s: policy.estimate_max_ns / SECOND,
             clock_skew_s: policy.skew_ns / SECOND,
             live_age_max_days: policy.live_age_max_ns / (86_400 * SECOND),
+            meter_factor: "1.00".into(),
             max_accounts: policy.accounts,
             max_accounts_per_owner: policy.owner_accounts,
             ceiling_watts: Ceilings::default(),

@@ -61,7 +61,8 @@ impl Summary {
         let labels = label_keys(&snapshot, &topology.inventory);
         let key = ["team", "site"].into_iter().find(|key| labels.contains(*key)).unwrap_or("host");
         let zone = Zone::of(&app.settings.server.timezone).map_err(|error| cost_problem(&error))?;
-        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now };
+        let factor = app.settings.meter_factor();
+        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now, factor };
         let ask = |window: &str, by: &str, step: Option<Step>| {
             let window = Window::parse(window, now, &zone.tz).map_err(|error| cost_problem(&error))?;
             let by = By::parse(by, &labels).map_err(|error| cost_problem(&error))?;

@@ -4,16 +4,16 @@
 //! prices) is worked out once, when the host is announced, and what depends on a line when it is
 //! first seen; neither is hashed again, and no line allocates.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use meter::{ByQuality, Energy, Slot};
+use meter::{ByQuality, DoubtCounts, Energy, Methods, Slot};
 
 use crate::error::CostError;
 use crate::rates::{RateCard, Tariff};
 use crate::selector::{By, Dimension, Where, scope_word};
 use crate::step::position;
 use crate::symbols::Symbols;
-use crate::usage::{DeviceId, HostId, HostInfo, HostSlot, Line};
+use crate::usage::{DeviceId, HostId, HostInfo, HostSlot, HostTime, Line};
 use crate::window::Window;
 
 /// Most rows of one answer unless the caller says otherwise: a month of days for 6,000 hosts, 140 MB of JSON.
@@ -28,7 +28,8 @@ pub struct Rollup<'a> {
     pub(crate) symbols: Symbols,
     pub(crate) groups: Vec<Group>,
     pub(crate) cells: Vec<Cell>,
-    pub(crate) total: Coverage,
+    pub(crate) total: Total,
+    pub(crate) doubted: BTreeMap<(u32, u32), DoubtCounts>,
     select: Where,
     window: Window,
     rows_max: usize,
@@ -51,7 +52,17 @@ pub(crate) struct Group {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Coverage {
     pub(crate) covered_ns: u128,
+    pub(crate) metered_ns: u128,
+    pub(crate) ratio_ns: u128,
     pub(crate) expected_ns: u128,
+}
+
+/// What does not depend on the grouping.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Total {
+    pub(crate) coverage: Coverage,
+    pub(crate) methods: Methods,
+    pub(crate) doubts: DoubtCounts,
 }
 
 /// One group in one interval.
@@ -62,12 +73,16 @@ pub(crate) struct Cell {
     pub(crate) energy: ByQuality,
     pub(crate) metered: Energy,
     pub(crate) coverage: Coverage,
+    pub(crate) methods: Methods,
+    pub(crate) doubts: DoubtCounts,
     pub(crate) priced: Vec<(Option<Tariff>, Energy)>,
     turn: u64,
 }
 
 #[derive(Debug)]
 struct Host {
+    /// Cluster and name.
+    name: (u32, u32),
     key: Box<[u32]>,
     /// The group of all its lines, if they share one.
     group: Option<u32>,
@@ -93,7 +108,8 @@ impl<'a> Rollup<'a> {
             symbols,
             groups: Vec::new(),
             cells: Vec::new(),
-            total: Coverage::default(),
+            total: Total::default(),
+            doubted: BTreeMap::new(),
             select,
             window,
             rows_max: ROWS_MAX,
@@ -137,7 +153,8 @@ impl<'a> Rollup<'a> {
         let site = info.labels.get("site").map_or("", String::as_str);
         let prices = self.card.tariffs(site, self.window);
         let id = HostId(u32::try_from(self.hosts.len()).unwrap_or(u32::MAX));
-        self.hosts.push(Host { key, group, routes: Vec::new(), prices });
+        let name = (self.symbols.number(info.cluster), self.symbols.number(info.name));
+        self.hosts.push(Host { name, key, group, routes: Vec::new(), prices });
         Some(id)
     }
 
@@ -174,9 +191,17 @@ impl<'a> Rollup<'a> {
             None => self.add_lines(interval, tariff, usage)?,
         };
         if is_selected {
-            self.total.add(usage.covered_ns, usage.expected_ns);
+            self.total.coverage.add(&usage.time);
+            self.total.methods.extend(usage.methods);
+            self.note_doubts(usage);
         }
         Ok(())
+    }
+
+    fn note_doubts(&mut self, usage: &HostSlot<'_>) {
+        let Some(host) = self.hosts.get(usage.host.0 as usize).filter(|_| !usage.doubts.is_empty()) else { return };
+        self.total.doubts.add(&usage.doubts);
+        self.doubted.entry(host.name).or_default().add(&usage.doubts);
     }
 
     /// All lines of the host are of one group. Tells whether any is selected: a host without a GPU has
@@ -219,15 +244,16 @@ impl<'a> Rollup<'a> {
             let cell = self.cell(group, interval)?;
             cell.add(line.energy, line.metered, tariff);
             if by_device {
-                cell.coverage.add(line.covered_ns, usage.expected_ns);
+                cell.coverage.add(&line.time(usage));
+                cell.explain_once(turn, usage);
             } else {
                 cell.cover_once(turn, usage);
             }
         }
-        if usage.lines.is_empty() && usage.expected_ns > 0 {
+        if usage.lines.is_empty() && usage.time.expected_ns > 0 {
             // Nothing is known of this host and slot: its time must show somewhere.
             let (device, energy) = (self.unnamed, ByQuality::default());
-            let line = Line { scope: None, device, energy, metered: Energy::ZERO, covered_ns: usage.covered_ns };
+            let line = Line { scope: None, device, energy, metered: Energy::ZERO, covered_ns: 0, metered_ns: 0 };
             if let Some(group) = self.route(usage.host, 0, &line) {
                 is_selected = true;
                 self.cell(group, interval)?.cover_once(turn, usage);
@@ -302,6 +328,8 @@ impl<'a> Rollup<'a> {
             energy: ByQuality::default(),
             metered: Energy::ZERO,
             coverage: Coverage::default(),
+            methods: Methods::NONE,
+            doubts: DoubtCounts::default(),
             priced: Vec::new(),
             turn: 0,
         });
@@ -323,15 +351,35 @@ impl Cell {
     /// Counts the host's time, once for each host and slot.
     fn cover_once(&mut self, turn: u64, usage: &HostSlot<'_>) {
         if self.turn != turn {
+            self.coverage.add(&usage.time);
+        }
+        self.explain_once(turn, usage);
+    }
+
+    /// Notes how the host's energy came about, once for each host and slot.
+    fn explain_once(&mut self, turn: u64, usage: &HostSlot<'_>) {
+        if self.turn != turn {
             self.turn = turn;
-            self.coverage.add(usage.covered_ns, usage.expected_ns);
+            self.methods.extend(usage.methods);
+            self.doubts.add(&usage.doubts);
         }
     }
 }
 
+impl Line {
+    /// Its device's time, of what its host was expected to be read.
+    fn time(&self, usage: &HostSlot<'_>) -> HostTime {
+        let ratio_ns = if self.scope.is_none() { usage.time.ratio_ns } else { 0 };
+        let expected_ns = usage.time.expected_ns;
+        HostTime { covered_ns: self.covered_ns, metered_ns: self.metered_ns, ratio_ns, expected_ns }
+    }
+}
+
 impl Coverage {
-    fn add(&mut self, covered_ns: u64, expected_ns: u64) {
-        self.covered_ns += u128::from(covered_ns);
-        self.expected_ns += u128::from(expected_ns);
+    fn add(&mut self, time: &HostTime) {
+        self.covered_ns += u128::from(time.covered_ns);
+        self.metered_ns += u128::from(time.metered_ns);
+        self.ratio_ns += u128::from(time.ratio_ns);
+        self.expected_ns += u128::from(time.expected_ns);
     }
 }

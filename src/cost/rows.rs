@@ -1,17 +1,18 @@
 //! From exact sums to printed rows: every figure is rounded here, once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use meter::time::SECOND_NS;
 use meter::units::MICROJOULE;
-use meter::{ByQuality, Energy, Utc};
+use meter::{ByQuality, DoubtCounts, Energy, Methods, Utc};
 use rust_decimal::Decimal;
 
 use crate::currency::Currency;
 use crate::money::{Amount, KWH, MICRO, Share, apportion, apportion_table};
 use crate::rates::{RateCard, Tariff};
 use crate::rollup::{Cell, Coverage, Rollup};
-use crate::statement::{Carbon, Cost, CostParts, QualityFigures, Row};
+use crate::statement::{Carbon, Cost, CostParts, FlaggedHost, QualityFigures, Row};
 
 /// The exact sums behind one row.
 #[derive(Default)]
@@ -19,6 +20,8 @@ struct Sums {
     energy: ByQuality,
     metered: Energy,
     coverage: Coverage,
+    methods: Methods,
+    doubts: DoubtCounts,
     /// Energy times PUE, in millionths of ½ pJ.
     facility: i128,
     unpriced: Energy,
@@ -36,6 +39,22 @@ struct Parts {
 }
 
 impl Rollup<'_> {
+    /// The hosts that people should look at, the worst first, at most `most` of them; and how many there are.
+    #[must_use]
+    pub fn flagged(&self, most: usize) -> (Vec<FlaggedHost>, u64) {
+        let mut hosts: Vec<_> = self.doubted.iter().map(|(&name, counts)| (name, counts)).collect();
+        let text = |number| self.symbols.text(number);
+        hosts.sort_by_key(|((cluster, host), counts)| {
+            (std::cmp::Reverse(counts.0.iter().max().copied()), text(*cluster), text(*host))
+        });
+        let flagged = hosts.iter().take(most).map(|((cluster, host), counts)| FlaggedHost {
+            cluster: text(*cluster).to_owned(),
+            host: text(*host).to_owned(),
+            flags: flags(counts),
+        });
+        (flagged.collect(), hosts.len() as u64)
+    }
+
     /// The rows, by time, then by key, and their total.
     #[must_use]
     pub fn finish(self) -> (Vec<Row>, Row) {
@@ -49,7 +68,7 @@ impl Rollup<'_> {
         let sums: Vec<Sums> = order.iter().map(|(_, _, cell)| Sums::of(cell, self.card)).collect();
         let mut whole = Sums::default();
         sums.iter().for_each(|row| whole.add(row));
-        whole.coverage = self.total;
+        (whole.coverage, whole.methods, whole.doubts) = (self.total.coverage, self.total.methods, self.total.doubts);
 
         let total_uj = whole.energy.total().microjoules();
         let shares: Vec<_> = sums.iter().map(|row| share(row.energy.total())).collect();
@@ -72,7 +91,8 @@ impl Rollup<'_> {
 
 impl Sums {
     fn of(cell: &Cell, card: &RateCard) -> Self {
-        let mut sums = Self { energy: cell.energy, metered: cell.metered, coverage: cell.coverage, ..Self::default() };
+        let Cell { energy, metered, coverage, methods, doubts, .. } = *cell;
+        let mut sums = Self { energy, metered, coverage, methods, doubts, ..Self::default() };
         for &(tariff, energy) in &cell.priced {
             sums.price(tariff, energy, card);
         }
@@ -124,6 +144,8 @@ impl Sums {
             energy_kwh: tidy(self.energy.total().0 as f64 / KWH as f64),
             facility_kwh: tidy(kwh_of_micro(self.facility)),
             quality: self.quality(uj),
+            methods: self.methods.codes().map(Cow::Borrowed).collect(),
+            flags: flags(&self.doubts),
             cost,
             unpriced_kwh: tidy(self.unpriced.0 as f64 / KWH as f64),
             carbon: Carbon {
@@ -145,9 +167,16 @@ impl Sums {
             metered_joules: joules(boundary[0]),
             summed_joules: joules(boundary[1]),
             covered_seconds: seconds(self.coverage.covered_ns),
+            metered_seconds: seconds(self.coverage.metered_ns),
+            summed_seconds: seconds(self.coverage.covered_ns.saturating_sub(self.coverage.metered_ns)),
+            ratio_seconds: seconds(self.coverage.ratio_ns),
             expected_seconds: seconds(self.coverage.expected_ns),
         }
     }
+}
+
+fn flags(counts: &DoubtCounts) -> BTreeMap<Cow<'static, str>, u64> {
+    counts.counts().map(|(code, slots)| (Cow::Borrowed(code), slots)).collect()
 }
 
 /// The printed costs of each row, and of the total.

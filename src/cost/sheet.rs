@@ -7,7 +7,7 @@ use crate::error::CostError;
 use crate::statement::{Answer, Row};
 use crate::window::stamp;
 
-const FIGURES: [&str; 12] = [
+const FIGURES: [&str; 15] = [
     "energy_uj",
     "energy_kwh",
     "facility_kwh",
@@ -17,6 +17,9 @@ const FIGURES: [&str; 12] = [
     "metered_joules",
     "summed_joules",
     "covered_seconds",
+    "metered_seconds",
+    "summed_seconds",
+    "ratio_seconds",
     "expected_seconds",
     "unpriced_kwh",
     "carbon_location_grams",
@@ -24,8 +27,8 @@ const FIGURES: [&str; 12] = [
 
 const PARTS: [&str; 4] = ["energy", "pue_overhead", "demand", "fixed"];
 
-/// The answer as CSV text: `start,end`, the keys, the figures, and for each currency `cost_EUR`,
-/// `cost_EUR_energy` and so on.
+/// The answer as CSV text: `start,end`, the keys, the figures, for each currency `cost_EUR`,
+/// `cost_EUR_energy` and so on, and last `methods` and `flags`, several of them separated by blanks.
 ///
 /// # Errors
 /// [`CostError::Write`] if the text cannot be written.
@@ -48,6 +51,7 @@ fn header(answer: &Answer) -> Vec<String> {
         cells.push(format!("cost_{currency}"));
         cells.extend(PARTS.map(|part| format!("cost_{currency}_{part}")));
     }
+    cells.extend(["methods", "flags"].map(str::to_owned));
     cells
 }
 
@@ -65,6 +69,9 @@ fn record(answer: &Answer, row: &Row) -> Vec<String> {
         quality.metered_joules,
         quality.summed_joules,
         quality.covered_seconds,
+        quality.metered_seconds,
+        quality.summed_seconds,
+        quality.ratio_seconds,
         quality.expected_seconds,
         row.unpriced_kwh,
     ];
@@ -80,6 +87,9 @@ fn record(answer: &Answer, row: &Row) -> Vec<String> {
         cells.push(part(cost.map(|cost| cost.parts.demand.to_string())));
         cells.push(part(cost.map(|cost| cost.parts.fixed.to_string())));
     }
+
+    cells.push(row.methods.join(" "));
+    cells.push(row.flags.iter().map(|(flag, slots)| format!("{flag}={slots}")).collect::<Vec<_>>().join(" "));
     cells
 }
 

@@ -1,5 +1,6 @@
 //! The answer to a question about cost, as it is written and read: the twin of the contract's JSON.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use meter::Utc;
@@ -33,6 +34,27 @@ pub struct Answer {
     pub rows: Vec<Row>,
     /// The total over all rows.
     pub total: Row,
+    /// The hosts that people should look at before they believe the figures, the worst first; at most
+    /// [`FLAGGED_MAX`].
+    #[serde(default)]
+    pub flagged: Vec<FlaggedHost>,
+    /// How many there are in all.
+    #[serde(default)]
+    pub flagged_hosts: u64,
+}
+
+/// Most hosts of an answer that are named because of a flag: more than anybody reads at a time.
+pub const FLAGGED_MAX: usize = 100;
+
+/// A host that people should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlaggedHost {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its name.
+    pub host: String,
+    /// Why, and in how many slots; see [`meter::Doubt`].
+    pub flags: BTreeMap<Cow<'static, str>, u64>,
 }
 
 /// Start and end of a span of time, `end` exclusive.
@@ -79,6 +101,12 @@ pub struct Row {
     pub facility_kwh: f64,
     /// How the energy came to be known.
     pub quality: QualityFigures,
+    /// The rules by which it is billed; see [`meter::Method`].
+    #[serde(default)]
+    pub methods: Vec<Cow<'static, str>>,
+    /// What people should look at, and in how many slots of hosts; see [`meter::Doubt`].
+    #[serde(default)]
+    pub flags: BTreeMap<Cow<'static, str>, u64>,
     /// What it costs, per currency.
     pub cost: Vec<Cost>,
     /// Energy that no rate was in force for, in kWh.
@@ -87,7 +115,8 @@ pub struct Row {
     pub carbon: Carbon,
 }
 
-/// How a row's energy came to be known. The first three add up to the energy, and so do the next two.
+/// How a row's energy came to be known. The first three add up to the energy, and so do the next two;
+/// metered and summed seconds add up to the covered ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QualityFigures {
     /// From hardware counters, in joules.
@@ -96,12 +125,22 @@ pub struct QualityFigures {
     pub integrated_joules: f64,
     /// From gaps filled by a stated rule, in joules.
     pub estimated_joules: f64,
-    /// Seen by the hosts' outermost meters, in joules.
+    /// Billed at the hosts' outermost meters, with what was estimated for seconds that they missed, in joules.
     pub metered_joules: f64,
     /// Summed from components, in joules.
     pub summed_joules: f64,
     /// Host-seconds with readings (device-seconds where grouped by device).
     pub covered_seconds: f64,
+    /// Of these, with readings of the meter that is billed.
+    #[serde(default)]
+    pub metered_seconds: f64,
+    /// Of these, summed from components.
+    #[serde(default)]
+    pub summed_seconds: f64,
+    /// Uncovered seconds that the meter missed, billed as components times their usual ratio: their energy
+    /// is in `estimated_joules`.
+    #[serde(default)]
+    pub ratio_seconds: f64,
     /// Host-seconds that there should be readings for.
     pub expected_seconds: f64,
 }
@@ -161,6 +200,7 @@ impl Answer {
     #[must_use]
     pub fn new(question: &Question<'_>, rollup: Rollup<'_>) -> Self {
         let by = By::names(&rollup.by);
+        let (flagged, flagged_hosts) = rollup.flagged(FLAGGED_MAX);
         let (rows, total) = rollup.finish();
         Self {
             window: Edges { start: question.window.start(), end: question.window.end() },
@@ -171,6 +211,8 @@ impl Answer {
             tz: question.tz.to_owned(),
             rows,
             total,
+            flagged,
+            flagged_hosts,
         }
     }
 

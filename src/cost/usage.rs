@@ -3,7 +3,7 @@
 //! The boundary (which account is billed, what overlaps, what is unattributed) is applied before: the
 //! lines of a host and slot do not overlap, and their sum is what the host is billed for that slot.
 
-use meter::{ByQuality, Energy, Labels, Scope, Slot};
+use meter::{ByQuality, DoubtCounts, Energy, Labels, Methods, Scope, Slot};
 
 /// A host under the labels of some span of time. A host whose labels or chassis change is announced
 /// again and gets another [`HostId`].
@@ -41,6 +41,22 @@ pub struct Line {
     pub metered: Energy,
     /// For how long the device had readings, in nanoseconds.
     pub covered_ns: u64,
+    /// For how much of that the host was billed at a meter, in nanoseconds.
+    pub metered_ns: u64,
+}
+
+/// A host's time at its boundary, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostTime {
+    /// With readings.
+    pub covered_ns: u64,
+    /// Of it, with readings of the meter that is billed; the rest is summed from components.
+    pub metered_ns: u64,
+    /// Uncovered, but billed from components because the meter was missing.
+    pub ratio_ns: u64,
+    /// For how long there should be readings: zero before the first one and while the host was off or
+    /// retired.
+    pub expected_ns: u64,
 }
 
 /// The usage of one host in one slot, or in several slots summed beforehand: from `slot` up to
@@ -53,11 +69,28 @@ pub struct HostSlot<'a> {
     pub host: HostId,
     /// The (first) slot.
     pub slot: Slot,
-    /// For how long the host was covered at its boundary, in nanoseconds.
-    pub covered_ns: u64,
-    /// For how long it should have been, in nanoseconds: zero before its first reading and while
-    /// it was off or retired.
-    pub expected_ns: u64,
+    /// Its time at the boundary.
+    pub time: HostTime,
+    /// The methods behind its energy.
+    pub methods: Methods,
+    /// In how many slots there was something that people should look at.
+    pub doubts: DoubtCounts,
     /// The lines.
     pub lines: &'a [Line],
+}
+
+impl HostTime {
+    /// Time with readings of components, and for how long there should be readings.
+    #[must_use]
+    pub fn new(covered_ns: u64, expected_ns: u64) -> Self {
+        Self { covered_ns, expected_ns, ..Self::default() }
+    }
+}
+
+impl<'a> HostSlot<'a> {
+    /// Usage of which nothing is said but its time and its lines.
+    #[must_use]
+    pub fn new(host: HostId, slot: Slot, time: HostTime, lines: &'a [Line]) -> Self {
+        Self { host, slot, time, methods: Methods::NONE, doubts: DoubtCounts::default(), lines }
+    }
 }

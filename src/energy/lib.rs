@@ -23,7 +23,7 @@ pub mod state;
 mod summary;
 
 pub use audit::{Audit, Audited, Discrepancy, audit};
-pub use boundary::{Billed, BilledLine, bill};
+pub use boundary::{Billed, BilledLine, Boundary, Missed, bill};
 pub use ledger::{Append, AppendOutcome, Dirty, Hello, Ledger, NumberedPost, PostOutcome, Sent};
 pub use policy::{Estimate, Policy, Rules};
 pub use register::Register;

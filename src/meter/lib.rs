@@ -7,6 +7,7 @@
 //! the area of a trapezoid is a whole number of half picojoules ([`units::Energy`]) and sums do not
 //! depend on their order.
 
+pub mod bill;
 pub mod hash;
 pub mod hostlist;
 pub mod key;
@@ -18,6 +19,7 @@ pub mod refusal;
 pub mod time;
 pub mod units;
 
+pub use bill::{Doubt, DoubtCounts, Doubts, Method, Methods};
 pub use key::{AccountKey, NameError, Owner, OwnerKind, PARTS, Scope};
 pub use machine::same_machine;
 pub use mutant::{Mutant, mutant};

@@ -11,6 +11,7 @@ use aggregator::query::{CostQuery, Zone, label_keys};
 use aggregator::topology::Topology;
 use cost::{By, RateCard, Where, Window};
 use criterion::{Criterion, criterion_group, criterion_main};
+use energy::boundary::Ratio;
 use energy::{Account, Cell, Edge, HourBlock, HourCell, LabelsSince, OwnerState};
 use meter::{AccountKey, ByQuality, Energy, Milliwatts, Owner, Quality, Scope, Slot};
 use store::{OwnerCommit, SledStore, Store, records};
@@ -22,8 +23,8 @@ const START: i32 = 1_790_812_800 / 3600;
 const HOURS: i32 = 31 * 24;
 const FULL_NS: u64 = 900_000_000_000;
 
-fn keys() -> Vec<AccountKey> {
-    let gpus = (0..GPUS).map(|n| (Scope::Gpu, format!("GPU-5a1c0000-0000-0000-0000-0000000000{n:02}")));
+fn keys(host: u64) -> Vec<AccountKey> {
+    let gpus = (0..GPUS).map(|n| (Scope::Gpu, format!("GPU-5a1c0000-0000-0000-{host:04}-0000000000{n:02}")));
     let cpus = (0..2).map(|n| (Scope::Cpu, format!("package-{n}")));
     let all = [(Scope::Chassis, "bmc".to_owned())].into_iter().chain(gpus).chain(cpus);
     all.map(|(scope, device)| AccountKey::new(scope, &device).expect("a good device")).collect()
@@ -32,12 +33,7 @@ fn keys() -> Vec<AccountKey> {
 /// A row whose accounts were read from the first hour to the last.
 fn row(host: u64) -> OwnerState {
     let mut state = OwnerState::new(Owner::host(&format!("node-{host:04}")).expect("a name"));
-    // Each board has its own name in a fleet.
-    let own = |key: AccountKey| match key.scope {
-        Scope::Gpu => AccountKey { device: format!("{}{host:04}", &key.device[..36]).into(), ..key },
-        _ => key,
-    };
-    state.keys = Arc::new(keys().into_iter().map(own).collect());
+    state.keys = Arc::new(keys(host));
     let edge = |hour: i32| Edge { at: Slot(hour * 4).start(), power: Some(Milliwatts(500_000)), ..Edge::default() };
     let account = Account { first: edge(START), frontier: edge(START + HOURS), ..Account::default() };
     state.accounts = vec![account; state.keys.len()];
@@ -85,7 +81,7 @@ fn lines(c: &mut Criterion) {
     let (store, snapshot) = ledger(directory.path());
     let topology = Topology::default();
     let labels = label_keys(&snapshot, &topology.inventory);
-    let (card, now) = (RateCard::default(), snapshot.as_of);
+    let (card, now, factor) = (RateCard::default(), snapshot.as_of, Ratio::default());
     let mut group = c.benchmark_group("lines");
     group.sample_size(20);
     for (name, hours, by) in [
@@ -100,7 +96,7 @@ fn lines(c: &mut Criterion) {
             step: None,
             zone: Zone::of("UTC").expect("a zone"),
         };
-        let figures = Figures { snapshot: &snapshot, store: &store, topology: &topology, now };
+        let figures = Figures { snapshot: &snapshot, store: &store, topology: &topology, now, factor };
         group.bench_function(name, |b| b.iter(|| query.answer(&figures, &card).expect("an answer").rows.len()));
     }
     group.finish();

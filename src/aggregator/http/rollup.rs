@@ -26,7 +26,8 @@ pub(super) async fn answer(app: web::Data<App>, params: Params) -> Result<Answer
         let ((snapshot, topology, now), card) = (app.moment(), app.rates.load());
         let labels = label_keys(&snapshot, &topology.inventory);
         let query = CostQuery::read(&params, &labels, now, &app.settings.server.timezone)?;
-        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now };
+        let factor = app.settings.meter_factor();
+        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now, factor };
         query.answer(&figures, &card)
     })
     .await

@@ -2,20 +2,26 @@
 //!
 //! A shared chassis is counted once. In each slot its energy is split among the hosts that sit in it
 //! then, by the energy of their components, evenly where none of them has any. A host that meters
-//! itself keeps its own meter, and that much is taken off the chassis before the rest is split. So
-//! the hosts' billed energy is the chassis', to the half picojoule.
+//! itself keeps its own meter, unless the chassis covers more of the slot, and that much is taken off
+//! the chassis before the rest is split; where all meter themselves, what is left is split by what they
+//! show. So the hosts' billed energy is the chassis', to the half picojoule.
+//! Its share is a host's meter: seconds that the chassis missed are the host's components, times what its
+//! shares usually show over them.
 //!
 //! All these owners are read together, for as many hours at a time as memory allows.
 
 use std::collections::{BTreeSet, HashMap};
 
 use cost::{Rollup, Window};
-use energy::{Billed, Cell};
-use meter::{ByQuality, Energy, Owner, Slot};
+use energy::boundary::Split;
+use energy::{Account, Billed, Boundary, Cell, Missed};
+use meter::{Method, Owner, SLOT_NS, Slot};
 
+use super::elsewhere::{self, Contest, Contests};
+use super::missed::Meters;
 use super::unit::{Unit, Weight};
 use super::waiting::Waiting;
-use super::{Figures, LinesError, expected, read, stretches};
+use super::{Figures, LinesError, all_chassis_of, ground, read};
 use crate::published::OwnerView;
 use crate::topology::Topology;
 
@@ -46,6 +52,8 @@ impl<'a> Shared<'a> {
 /// A chassis, and the units of the hosts that ever sit in it.
 struct Enclosure<'a> {
     view: &'a OwnerView,
+    boundary: Boundary,
+    contests: Vec<Contest<'a>>,
     hosts: Vec<(&'a Owner, usize)>,
     waiting: Waiting,
 }
@@ -55,13 +63,14 @@ pub(super) fn add_shared<'a>(
     figures: &Figures<'a>,
     window: Window,
     shared: &Shared<'a>,
+    contests: &mut Contests<'a>,
     rollup: &mut Rollup<'_>,
 ) -> Result<(), LinesError> {
     let mut units: Vec<Unit<'a>> = Vec::with_capacity(shared.hosts.len());
     for &host in &shared.hosts {
         let view = figures.snapshot.owner(host).map(|view| &**view);
-        let stretches = stretches(figures, host, view, window, rollup);
-        units.push(Unit::sharing(view, expected(figures, host, view), stretches, rollup));
+        let ground = ground(figures, host, view, window, contests, rollup);
+        units.push(Unit::sharing(figures, window, ground, shared.meters(figures, host, window), rollup));
     }
     let number: HashMap<&Owner, usize> = shared.hosts.iter().enumerate().map(|(index, &host)| (host, index)).collect();
     let enclosure = |&chassis: &&'a Owner| {
@@ -69,32 +78,90 @@ pub(super) fn add_shared<'a>(
         let hosts = figures.topology.hosts_of(chassis)?.iter();
         let mut waiting = Waiting::default();
         waiting.take_open(view, 0);
-        Some(Enclosure { view, hosts: hosts.filter_map(|host| Some((host, *number.get(host)?))).collect(), waiting })
+        let boundary = Boundary::new(&view.state.keys, &[]);
+        let contests = contests.remove(chassis).unwrap_or_default();
+        let hosts = hosts.filter_map(|host| Some((host, *number.get(host)?))).collect();
+        Some(Enclosure { view, boundary, contests, hosts, waiting })
     };
-    let mut enclosures: Vec<Enclosure<'a>> = shared.chassis.iter().filter_map(enclosure).collect();
-
-    let hosts: Vec<(&OwnerView, usize)> =
-        units.iter().enumerate().filter_map(|(index, unit)| Some((unit.view()?, index))).collect();
-    let meters = enclosures.iter().enumerate().map(|(index, enclosure)| (enclosure.view, units.len() + index));
-    let owners: HashMap<&Owner, usize> =
-        hosts.iter().copied().chain(meters).map(|(view, index)| (&view.state.owner, index)).collect();
-    let accounts: usize = hosts.iter().map(|(view, _)| view.state.keys.len()).sum();
-    let count = units.len();
-    for chunk in chunks(window, accounts) {
-        read(figures.store, chunk, &owners, |index, version, block| match index.checked_sub(count) {
-            None => units[index].take(version, &block),
-            Some(meter) => {
-                let enclosure = &mut enclosures[meter];
-                enclosure.waiting.take(enclosure.view, 0, version, &block);
-            }
-        })?;
-        for enclosure in &mut enclosures {
-            enclosure.share_out(chunk.until(), figures.topology, &mut units);
-        }
-        units.iter_mut().try_for_each(|unit| unit.bill_until(chunk.until(), rollup))?;
+    let enclosures: Vec<Enclosure<'a>> = shared.chassis.iter().filter_map(enclosure).collect();
+    // The share of one depends on what the others' meters show, so all look back as far as any has to.
+    let since = units.iter().filter_map(Unit::looks_back_to).min();
+    if since.is_some() {
+        units.iter_mut().for_each(Unit::remember);
     }
-    units.iter_mut().try_for_each(|unit| unit.finish(rollup))?;
+    let first = Slot(window.first().hour().0 * 4);
+    let before = since.filter(|since| *since < first).map(|since| Window::of_slots(since, first));
+    let mut together = Together { figures: *figures, units, enclosures };
+    for span in before.into_iter().chain([window]) {
+        together.add(span, rollup)?;
+    }
+    together.units.iter_mut().try_for_each(|unit| unit.finish(rollup))?;
     Ok(())
+}
+
+impl<'a> Shared<'a> {
+    /// What a host's meter is told by: its own accounts, and the meters of every chassis it ever sat in.
+    fn meters(&self, figures: &Figures<'a>, host: &Owner, window: Window) -> Meters {
+        let hosts = figures.snapshot.owner(host);
+        let accounts = |view: &'a OwnerView, of: fn(&Boundary, usize) -> bool| {
+            let boundary = Boundary::new(&view.state.keys, &[]);
+            let accounts = view.state.accounts.iter().enumerate();
+            let wanted = accounts.filter(move |(index, account)| of(&boundary, *index) && !account.is_unread());
+            wanted.map(|(_, account)| account).collect::<Vec<&Account>>()
+        };
+        let components = hosts.map(|view| accounts(view, Boundary::is_component)).unwrap_or_default();
+        let mut meters = hosts.map(|view| accounts(view, Boundary::is_meter)).unwrap_or_default();
+        for chassis in all_chassis_of(figures, host) {
+            meters.extend(accounts(chassis, Boundary::is_meter));
+        }
+        let components_until = components.iter().map(|account| account.frontier.at).max();
+        Meters::among(&meters, components_until, window, figures.now)
+    }
+}
+
+/// Hosts and the chassis that they share.
+struct Together<'a> {
+    figures: Figures<'a>,
+    units: Vec<Unit<'a>>,
+    enclosures: Vec<Enclosure<'a>>,
+}
+
+impl Together<'_> {
+    /// Reads, shares out and bills a span of time.
+    fn add(&mut self, span: Window, rollup: &mut Rollup<'_>) -> Result<(), LinesError> {
+        let count = self.units.len();
+        let views = self.units.iter().enumerate().filter_map(|(index, unit)| Some((unit.view()?, index)));
+        let accounts: usize = views.clone().map(|(view, _)| view.state.keys.len()).sum();
+        let meters = self.enclosures.iter().enumerate().map(|(index, enclosure)| (enclosure.view, count + index));
+        let owners: HashMap<&Owner, usize> =
+            views.chain(meters).map(|(view, index)| (&view.state.owner, index)).collect();
+        for chunk in chunks(span, accounts) {
+            let (units, enclosures) = (&mut self.units, &mut self.enclosures);
+            read(self.figures.store, chunk, &owners, |index, version, block| match index.checked_sub(count) {
+                None => units[index].take(version, &block),
+                Some(meter) => {
+                    let enclosure = &mut enclosures[meter];
+                    enclosure.waiting.take(enclosure.view, 0, version, &block);
+                }
+            })?;
+            self.share_out(chunk, rollup)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the hosts their shares and bills them. A share may depend on what was billed before it, where the
+    /// meter of a host missed something: then it goes slot by slot.
+    fn share_out(&mut self, chunk: Window, rollup: &mut Rollup<'_>) -> Result<(), LinesError> {
+        let step = if self.units.iter().any(Unit::remembers) { 1 } else { chunk.until().0 - chunk.first().0 };
+        let borders = (chunk.first().0..chunk.until().0).step_by(usize::try_from(step.max(1)).unwrap_or(1));
+        for border in borders.map(|slot| Slot(slot + step)) {
+            for enclosure in &mut self.enclosures {
+                enclosure.share_out(border, self.figures.topology, &mut self.units);
+            }
+            self.units.iter_mut().try_for_each(|unit| unit.bill_until(border, rollup))?;
+        }
+        Ok(())
+    }
 }
 
 /// The window in pieces of whole hours, such that the cells of one piece fit in memory.
@@ -113,13 +180,12 @@ impl Enclosure<'_> {
     /// Gives the hosts their shares of every slot before `border`.
     fn share_out(&mut self, border: Slot, topology: &Topology, units: &mut [Unit<'_>]) {
         let mut billed = Billed::default();
-        while let Some((slot, cells)) = self.waiting.pop_before(border) {
-            energy::bill(&self.view.state.keys, &cells, &mut billed);
+        while let Some((slot, mut cells)) = self.waiting.pop_before(border) {
+            elsewhere::leave_out(&self.contests, slot, &mut cells);
+            self.boundary.survey(&cells, SLOT_NS as u64, &mut billed);
+            billed.settle(&Missed::default());
             self.waiting.give_back(cells);
-            let mut rest = ByQuality::default();
-            for line in &billed.lines {
-                rest += line.energy;
-            }
+            let mut rest = billed.energy();
             let owner = &self.view.state.owner;
             let sits = |(host, _): &&(&Owner, usize)| topology.chassis_at(host, slot.start()) == Some(owner);
             let mut there: Vec<usize> = self.hosts.iter().filter(sits).map(|(_, unit)| *unit).collect();
@@ -127,72 +193,32 @@ impl Enclosure<'_> {
                 // Its energy must not vanish because a link is dated too narrowly.
                 there = self.hosts.iter().map(|(_, unit)| *unit).collect();
             }
-            let mut sharers = Vec::with_capacity(there.len());
+            let (mut sharers, mut metered) = (Vec::with_capacity(there.len()), Vec::new());
             for unit in there {
-                match units[unit].weigh(slot) {
-                    Weight::Meter(own) => rest -= own,
+                match units[unit].weigh(slot, billed.covered_ns) {
+                    Weight::Meter(own) => {
+                        rest -= own;
+                        metered.push((unit, own.total()));
+                    }
                     Weight::Components(energy) => sharers.push((unit, energy)),
                 }
             }
-            let weights: Vec<Energy> = sharers.iter().map(|(_, energy)| *energy).collect();
-            for ((unit, _), energy) in sharers.iter().zip(split(&rest, &weights)) {
-                units[*unit].put_share(slot, &Cell { energy, covered_ns: billed.covered_ns });
+            // Where all meter themselves, what the chassis draws besides is theirs too.
+            let is_rest = sharers.is_empty();
+            let sharers = if is_rest { metered } else { sharers };
+            let mut split = Split::by(sharers.iter().map(|(_, energy)| *energy));
+            let method = if split.is_even() { Method::SharedEvenly } else { Method::SharedByComponents };
+            for (unit, weight) in sharers {
+                let share = Cell { energy: split.next(&rest, weight), covered_ns: billed.covered_ns };
+                units[unit].put_share(slot, share, method, is_rest);
             }
         }
     }
-}
-
-/// Splits energy by weights, evenly where there are none. The shares add up to it exactly.
-fn split(energy: &ByQuality, weights: &[Energy]) -> Vec<ByQuality> {
-    // In whole millijoules: a megawatt for a slot squared would not fit 128 bits otherwise.
-    let mut weights: Vec<i128> = weights.iter().map(|weight| (weight.microjoules() / 1000).max(0)).collect();
-    if weights.iter().all(|weight| *weight == 0) {
-        weights.fill(1);
-    }
-    let whole: i128 = weights.iter().sum();
-    let mut before = 0;
-    let share = |weight: i128| {
-        let after = before + weight;
-        // Each share is the difference of two rounded sums, so nothing is lost between them.
-        let part = |Energy(all): Energy| Energy((all * after).div_euclid(whole) - (all * before).div_euclid(whole));
-        let share = ByQuality(energy.0.map(part));
-        before = after;
-        share
-    };
-    weights.into_iter().map(share).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn of(parts: [i128; 3]) -> ByQuality {
-        ByQuality(parts.map(Energy))
-    }
-
-    #[test]
-    fn shares_follow_the_weights_and_add_up_exactly() {
-        let joules = |n: u64| Energy::from_microjoules(n * 1_000_000);
-        for (energy, weights) in [
-            (of([100, 0, 7]), vec![joules(1), joules(3)]),
-            (of([1_000_000_007, -13, 1]), vec![joules(5), joules(0), joules(7), joules(11)]),
-            // A megawatt for a slot.
-            (of([1_800_000_000_000_000_000_001, 0, 0]), vec![joules(900_000_000), joules(899_999_999)]),
-        ] {
-            let shares = split(&energy, &weights);
-            let mut sum = ByQuality::default();
-            shares.iter().for_each(|share| sum += *share);
-            assert_eq!(sum, energy);
-        }
-        let quarters = split(&of([100, 0, 0]), &[joules(1), joules(3)]);
-        assert_eq!(quarters, [of([25, 0, 0]), of([75, 0, 0])]);
-    }
-
-    #[test]
-    fn without_weights_shares_are_even() {
-        assert_eq!(split(&of([0, 10, 0]), &[Energy::ZERO, Energy::ZERO]), [of([0, 5, 0]), of([0, 5, 0])]);
-        assert!(split(&of([1, 0, 0]), &[]).is_empty());
-    }
 
     #[test]
     fn chunks_tile_the_window_at_hours() {

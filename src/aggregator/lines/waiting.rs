@@ -46,8 +46,8 @@ impl Waiting {
     }
 
     /// The cells of a slot.
-    pub(super) fn get(&self, slot: Slot) -> &[Cell] {
-        self.slots.get(&slot).map_or(&[], Vec::as_slice)
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut [Cell] {
+        self.slots.get_mut(&slot).map_or(&mut [], Vec::as_mut_slice)
     }
 
     /// Takes out the first slot, if it lies before `border`.

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use config::{Config, FileFormat};
+use energy::boundary::Ratio;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 
 use super::{Settings, SettingsError};
@@ -25,6 +28,24 @@ const OTHERS: [&str; 3] = ["WATTLEDGER_LOG", "WATTLEDGER_TEST_DATA", "WATTLEDGER
 const AGENT: &str = "WATTLEDGER_AGENT__";
 
 impl Settings {
+    /// What a meter shows over the components where a host's own readings do not tell.
+    #[must_use]
+    pub fn meter_factor(&self) -> Ratio {
+        self.factor_in_millionths().map_or_else(|_| Ratio::default(), Ratio::from_millionths)
+    }
+
+    fn factor_in_millionths(&self) -> Result<u64, SettingsError> {
+        let text = &self.ledger.meter_factor;
+        let number =
+            text.parse::<Decimal>().ok().filter(|number| (Decimal::new(1, 1)..=Decimal::ONE_HUNDRED).contains(number));
+        let millionths = number.and_then(|number| (number * Decimal::from(1_000_000)).round().to_u64());
+        millionths.ok_or_else(|| SettingsError::Value {
+            key: "ledger.meter_factor",
+            value: text.clone(),
+            why: "it must be a number between 0.1 and 100, such as \"1.25\"".into(),
+        })
+    }
+
     /// The settings from all layers, checked.
     ///
     /// # Errors
@@ -77,6 +98,7 @@ impl Settings {
         within("ledger.estimate_max_s", self.ledger.estimate_max_s, 0, 86_400)?;
         within("ledger.clock_skew_s", self.ledger.clock_skew_s, 0, 86_400)?;
         within("ledger.live_age_max_days", self.ledger.live_age_max_days, 1, 3650)?;
+        self.factor_in_millionths()?;
         within("ledger.max_accounts", self.ledger.max_accounts as u64, 1, 1 << 32)?;
         // A record names its account in 16 bits.
         within("ledger.max_accounts_per_owner", self.ledger.max_accounts_per_owner as u64, 1, 65_535)?;

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use cost::step::intervals;
-use cost::{By, HostInfo, HostSlot, Line, RateCard, Rollup, Step, Where, Window, zone};
+use cost::{By, HostInfo, HostSlot, HostTime, Line, RateCard, Rollup, Step, Where, Window, zone};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use meter::{ByQuality, Energy, Labels, Scope, Slot};
 
@@ -31,11 +31,18 @@ fn roll(card: &RateCard, fleet: &[(String, Labels)], by: &str, step: Option<Step
         for slot in window.first().0..window.until().0 {
             let energy = ByQuality([Energy(i128::from(slot) * 720_000_000_000), Energy(1), Energy(0)]);
             let metered = energy.total();
-            let line = |&device| Line { scope: Some(Scope::Gpu), device, energy, metered, covered_ns: 900_000_000_000 };
+            let line = |&device| Line {
+                scope: Some(Scope::Gpu),
+                device,
+                energy,
+                metered,
+                covered_ns: 900_000_000_000,
+                metered_ns: 0,
+            };
             let mut lines = [line(&devices[0]); DEVICES];
             lines.iter_mut().zip(&devices).for_each(|(slot, device)| *slot = line(device));
             let time = 900_000_000_000;
-            let usage = HostSlot { host, slot: Slot(slot), covered_ns: time, expected_ns: time, lines: &lines };
+            let usage = HostSlot::new(host, Slot(slot), HostTime::new(time, time), &lines);
             if rollup.add(black_box(&usage)).is_err() {
                 return 0;
             }

@@ -7,7 +7,9 @@ use cost::money::KWH;
 use cost::statement::Question;
 use cost::step::intervals;
 use cost::window::read_instant;
-use cost::{Answer, By, HostInfo, HostSlot, Line, RateCard, Rollup, Row, Status, Step, Where, Window, to_csv, zone};
+use cost::{
+    Answer, By, HostInfo, HostSlot, HostTime, Line, RateCard, Rollup, Row, Status, Step, Where, Window, to_csv, zone,
+};
 use meter::{ByQuality, Energy, Labels, Scope, Slot, Utc};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -108,10 +110,13 @@ fn ask(fleet: &Fleet, by: &str, filter: &str, step: Option<Step>) -> Answer {
                 energy: ByQuality(line.energy.map(Energy)),
                 metered: Energy(line.metered),
                 covered_ns: 600_000_000_000,
+                metered_ns: 0,
             })
             .collect();
         let (covered_ns, expected_ns) = (600_000_000_000, 900_000_000_000);
-        rollup.add(&HostSlot { host, slot: lines[0].slot, covered_ns, expected_ns, lines: &billed }).expect("added");
+        rollup
+            .add(&HostSlot::new(host, lines[0].slot, HostTime::new(covered_ns, expected_ns), &billed))
+            .expect("added");
     }
     let as_of = Utc(1);
     let question = Question { window: window(), step, tz: "Europe/Berlin", as_of, status: Status::Provisional };
@@ -273,9 +278,9 @@ proptest! {
                 let metered = Energy(lines.iter().map(|line| line.metered).sum());
                 let slots: std::collections::BTreeSet<_> = lines.iter().map(|line| line.slot).collect();
                 let (covered_ns, expected_ns) = (slots.len() as u64 * 600_000_000_000, slots.len() as u64 * 900_000_000_000);
-                let line = Line { scope: None, device, energy, metered, covered_ns };
+                let line = Line { scope: None, device, energy, metered, covered_ns, metered_ns: 0 };
                 if !lines.is_empty() {
-                    rollup.add(&HostSlot { host, slot, covered_ns, expected_ns, lines: &[line] }).expect("added");
+                    rollup.add(&HostSlot::new(host, slot, HostTime::new(covered_ns, expected_ns), &[line])).expect("added");
                 }
                 slot = until;
             }
@@ -333,8 +338,8 @@ fn time_that_nothing_is_known_of_shows() {
     let labels = Labels::new();
     let host = rollup.host(&HostInfo { cluster: "c", name: "n", chassis: None, labels: &labels }).expect("selected");
     let slot = window().first();
-    rollup.add(&HostSlot { host, slot, covered_ns: 0, expected_ns: 900_000_000_000, lines: &[] }).expect("added");
-    let outside = HostSlot { host, slot: window().until(), covered_ns: 0, expected_ns: 0, lines: &[] };
+    rollup.add(&HostSlot::new(host, slot, HostTime::new(0, 900_000_000_000), &[])).expect("added");
+    let outside = HostSlot::new(host, window().until(), HostTime::new(0, 0), &[]);
     assert_eq!(rollup.add(&outside).expect_err("outside").code(), "internal");
     let (rows, total) = rollup.finish();
     assert_eq!((rows[0].value("scope"), by_hand(&rows[0]), rows[0].energy_uj), ("unattributed", (0.0, 900.0), 0));
@@ -378,7 +383,7 @@ fn rows_have_a_limit() {
     let host = rollup.host(&HostInfo { cluster: "c", name: "n", chassis: None, labels: &labels }).expect("selected");
     let mut added = (0..5).map(|slot| {
         let slot = Slot(window().first().0 + slot);
-        rollup.add(&HostSlot { host, slot, covered_ns: 0, expected_ns: 1, lines: &[] }).map_err(|error| error.code())
+        rollup.add(&HostSlot::new(host, slot, HostTime::new(0, 1), &[])).map_err(|error| error.code())
     });
     assert!((0..3).all(|_| added.next() == Some(Ok(()))));
     assert_eq!(added.next(), Some(Err("too-many-rows")));

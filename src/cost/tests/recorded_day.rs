@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cost::step::intervals;
-use cost::{By, HostInfo, HostSlot, Line, RateCard, Rollup, Step, Where, Window, zone};
+use cost::{By, HostInfo, HostSlot, HostTime, Line, RateCard, Rollup, Step, Where, Window, zone};
 use meter::{ByQuality, Energy, Labels, Milliwatts, Quality, SLOT_NS, Scope, Slot, Utc};
 
 fn data() -> Option<PathBuf> {
@@ -89,8 +89,9 @@ fn the_recorded_day_costs_what_the_reference_says() {
         let host = rollup.host(&HostInfo { cluster: "default", name, chassis: None, labels: &labels }).expect("a host");
         for (slot, energy) in per_slot(samples) {
             let energy = ByQuality::of(Quality::Integrated, Energy(energy));
-            let line = Line { scope: Some(Scope::Cpu), device, energy, metered: Energy::ZERO, covered_ns: 0 };
-            rollup.add(&HostSlot { host, slot, covered_ns: 0, expected_ns: 0, lines: &[line] }).expect("added");
+            let line =
+                Line { scope: Some(Scope::Cpu), device, energy, metered: Energy::ZERO, covered_ns: 0, metered_ns: 0 };
+            rollup.add(&HostSlot::new(host, slot, HostTime::new(0, 0), &[line])).expect("added");
         }
     }
     let (rows, total) = rollup.finish();
