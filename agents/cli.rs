@@ -7,14 +7,16 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use actix_rt::System;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{ConfigError, Settings};
 use crate::run::{self, StartError};
-use crate::sources::Roots;
+use crate::sources::{self, Roots};
 use crate::{probe, replay_command};
 
 #[derive(Debug, Parser)]
@@ -79,6 +81,9 @@ struct ProbeArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Seconds for all that is looked at over the network
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
     /// Another tree in place of /sys
     #[arg(long, value_name = "DIR", default_value = "/sys")]
     sys: PathBuf,
@@ -232,16 +237,48 @@ async fn stop_on_signal(agent: run::RunningAgent) {
     System::current().stop_with_code(0);
 }
 
+/// One line on a terminal while targets are looked at.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new() -> Self {
+        let bar = if stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{human_pos} of {human_len} targets looked at, {elapsed}") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    fn show(&self, done: usize, total: usize) {
+        self.0.set_length(total as u64);
+        self.0.set_position(done as u64);
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn probe(args: &ProbeArgs) -> End {
     let settings = match settings(args.config.clone()) {
         Ok(settings) => settings,
         Err(error) => return fail(End::Usage, &error),
     };
-    let found = probe::look(&settings.sources, &Roots { sys: args.sys.clone(), proc: args.proc.clone() });
+    let roots = Roots { sys: args.sys.clone(), proc: args.proc.clone() };
+    let found = probe::look(&settings.sources, &roots);
+    let discoveries = sources::discoveries(&settings.sources, &roots, &settings.agent.cluster);
+    let limit = Duration::from_secs(args.timeout);
+    let bar = Progress::new();
+    let targets = if discoveries.is_empty() {
+        Vec::new()
+    } else {
+        System::new().block_on(probe::targets::look(discoveries, limit, |done, total| bar.show(done, total)))
+    };
+    bar.end();
     let text = match args.format {
         // A file or a filter gets whole lines.
-        Format::Table => probe::table(&found, stdout().is_terminal().then_some(COLUMNS)),
-        Format::Json => probe::json(&found),
+        Format::Table => probe::table(&found, &targets, stdout().is_terminal().then_some(COLUMNS)),
+        Format::Json => probe::json(&found, &targets),
     };
     // A reader that has seen enough (`| head`) is no failure.
     let _ = stdout().write_all(text.as_bytes());

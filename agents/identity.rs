@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use meter::{Id, NameError, Owner, OwnerKind};
+use meter::{Id, Labels, NameError, Owner, OwnerKind};
 
 /// The lower-case short name of this machine, as Slurm's `NodeName`.
 #[must_use]
@@ -59,6 +59,22 @@ pub fn fingerprint(sys: &Path, etc: &Path) -> Id {
 fn told(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).ok()?.trim().to_ascii_lowercase();
     (!meter::machine::is_placeholder(&text)).then_some(text)
+}
+
+/// What this machine's firmware says of itself, by which its BMC is joined with it: `hw.uuid`, the SMBIOS
+/// system UUID, and `hw.serial`, the system's serial number, as far as they can be read (root only, on most
+/// kernels) and are no placeholder.
+#[must_use]
+pub fn hardware_labels(sys: &Path) -> Labels {
+    let dmi = sys.join("class/dmi/id");
+    let is_uuid = |text: &String| uuid(text).is_some();
+    let uuid = told(&dmi.join("product_uuid")).filter(is_uuid);
+    // A serial number is told as the maker writes it; whether it is one does not depend on the case.
+    let serial = dmi.join("product_serial");
+    let serial = told(&serial).and_then(|_| fs::read_to_string(serial).ok()).map(|text| text.trim().to_owned());
+    let labels = [("hw.uuid", uuid), ("hw.serial", serial)];
+    let known = labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    known.filter(|(_, value)| meter::reading::label_value_is_valid(value)).collect()
 }
 
 /// The hash of what is known; zero if nothing is.
@@ -129,6 +145,27 @@ mod tests {
         ] {
             assert!(!meter::same_machine(&known, &other), "{known:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn the_hardware_is_labelled_unless_the_maker_left_it_unfilled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dmi = folder.path().join("class/dmi/id");
+        let labels = |uuid: &str, serial: &str| {
+            fs::create_dir_all(&dmi).expect("folders");
+            fs::write(dmi.join("product_uuid"), uuid).expect("a file");
+            fs::write(dmi.join("product_serial"), serial).expect("a file");
+            hardware_labels(folder.path())
+        };
+        assert_eq!(hardware_labels(folder.path()), Labels::new(), "nothing can be read");
+        let known = labels("4C4C4544-0042-3610-8056-B4C04F4E4D32\n", "CZ3D0A1B2C \n");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            known,
+            Labels::from([pair("hw.uuid", "4c4c4544-0042-3610-8056-b4c04f4e4d32"), pair("hw.serial", "CZ3D0A1B2C"),])
+        );
+        assert_eq!(labels("00000000-0000-0000-0000-000000000000", "To be filled by O.E.M."), Labels::new());
+        assert_eq!(labels("no uuid", "Default string\n"), Labels::new());
     }
 
     #[test]

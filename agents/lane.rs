@@ -162,9 +162,14 @@ impl Lane {
         &self.tally
     }
 
-    /// Makes what was appended survive a power loss.
+    /// Makes what was appended survive a power loss, and tries again what could not be written.
     pub(crate) fn sync(&mut self) {
         self.spool.sync();
+    }
+
+    /// Makes what was appended, and what the next post holds of it, survive a power loss.
+    pub(crate) fn save(&mut self) {
+        self.spool.save();
     }
 
     /// Says nothing in the next post; whether it would have had something to say.
@@ -188,7 +193,7 @@ impl Lane {
         self.delivery.stalled() > 0 && now_ns >= self.not_before_ns
     }
 
-    /// The next append, if there is anything to say.
+    /// The next append, if there is anything to say. It may be sent once the stream was saved.
     pub(crate) fn next_append(&mut self, now_ns: u64, room: Room) -> Option<(Append, Size)> {
         self.under_way = None;
         self.follow_spool();
@@ -213,7 +218,7 @@ impl Lane {
         let (records, mut needed) = (batch.records, batch.contexts);
         if !records.is_empty() {
             self.unanswered = Some(batch.end.seq);
-            self.spool.note_sent(batch.end.seq);
+            self.spool.mark_sent(batch.end.seq);
         }
         let live = if records.is_empty() { Vec::new() } else { self.present(batch.end.seq, &mut needed) };
         let untold = needed.keys().any(|id| !self.told.contains(id));

@@ -1,8 +1,11 @@
 //! `wattledger-agent probe`: every power source this machine could have.
 
+pub mod targets;
+
 use meter::{SECOND_NS, Sample, Scope};
 use serde_json::{Value, json};
 
+use crate::guard::{Panicked, guarded};
 use crate::sources::{self, FoundDevice, Probe, Roots, SourcesSettings};
 
 /// What one source found.
@@ -17,14 +20,18 @@ pub struct Finding {
 /// Probes every enabled source.
 #[must_use]
 pub fn look(settings: &SourcesSettings, roots: &Roots) -> Vec<Finding> {
-    let probe = |mut source: Box<dyn sources::Source>| Finding { source: source.name(), probe: source.probe() };
+    let probe = |mut source: Box<dyn sources::Source>| {
+        let probe = guarded(|| source.probe());
+        let probe = probe.unwrap_or_else(|Panicked(said)| Probe::Absent { why: format!("panicked: {said}") });
+        Finding { source: source.name(), probe }
+    };
     sources::all(settings, roots).into_iter().map(probe).collect()
 }
 
 /// For people: one paragraph per source, one line per device, one per thing left out. Long lines are
 /// folded at `width` columns, if given.
 #[must_use]
-pub fn table(findings: &[Finding], width: Option<usize>) -> String {
+pub fn table(findings: &[Finding], targets: &[targets::TargetFinding], width: Option<usize>) -> String {
     let devices: Vec<&FoundDevice> = findings.iter().flat_map(|finding| devices(&finding.probe)).collect();
     let names = devices.iter().map(|device| device.decl.key.device.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -35,19 +42,17 @@ pub fn table(findings: &[Finding], width: Option<usize>) -> String {
                 let head = format!("{source:<10} found   ");
                 fold(&mut text, &head, &format!("{} {}", devices.len(), plural(devices.len())), width);
                 for device in devices {
-                    let key = &device.decl.key;
-                    let now = now(device.now.as_ref());
-                    let head = format!("  {:<11} {:<names$}  {now:>24}  ", key.scope.word(), key.device);
-                    fold(&mut text, &head, &format!("{}{}", device.about, renewal(device)), width);
+                    line(&mut text, device, names, width);
                 }
                 notes(&mut text, note.as_deref().unwrap_or_default(), width);
             }
         }
     }
+    targets::table(targets, width, &mut text);
     let measures_all = |device: &&FoundDevice| device.decl.key.scope == Scope::Chassis;
     text.push('\n');
     let summary = match devices.len() {
-        0 => "No power source can be read here.",
+        0 => "No power source of this machine can be read.",
         _ if devices.iter().any(measures_all) => "The machine as a whole has a meter: its parts explain what it draws.",
         _ => {
             "No meter of the whole machine here: unless its BMC or PDU is read elsewhere, its energy is the sum of its parts."
@@ -55,6 +60,13 @@ pub fn table(findings: &[Finding], width: Option<usize>) -> String {
     };
     fold(&mut text, "", summary, width);
     text
+}
+
+/// A device, its values and what it is; `names` is the length of the longest name.
+fn line(text: &mut String, device: &FoundDevice, names: usize, width: Option<usize>) {
+    let (key, now) = (&device.decl.key, now(device.now.as_ref()));
+    let head = format!("  {:<11} {:<names$}  {now:>24}  ", key.scope.word(), key.device);
+    fold(text, &head, &format!("{}{}", device.about, renewal(device)), width);
 }
 
 fn devices(probe: &Probe) -> &[FoundDevice] {
@@ -120,9 +132,9 @@ fn now(sample: Option<&Sample>) -> String {
     if parts.is_empty() { "no value".into() } else { parts.join(", ") }
 }
 
-/// For scripts: an array of sources.
+/// For scripts: an array of sources, then targets.
 #[must_use]
-pub fn json(findings: &[Finding]) -> String {
+pub fn json(findings: &[Finding], targets: &[targets::TargetFinding]) -> String {
     let sources: Vec<Value> = findings
         .iter()
         .map(|finding| match &finding.probe {
@@ -134,6 +146,7 @@ pub fn json(findings: &[Finding]) -> String {
                 "devices": devices.iter().map(device).collect::<Vec<_>>(),
             }),
         })
+        .chain(targets.iter().map(targets::json))
         .collect();
     format!("{:#}\n", Value::Array(sources))
 }
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn people_see_value_and_reason() {
-        let text = table(&findings(), None);
+        let text = table(&findings(), &[], None);
         for part in [
             "absent  libnvidia-ml.so.1 is missing",
             "found   1 device",
@@ -196,13 +209,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
-        assert!(table(&[], None).contains("No power source"));
+        assert!(table(&[], &[], None).contains("No power source"));
     }
 
     #[test]
     fn long_lines_are_folded_between_words_and_nothing_is_lost() {
-        let plain = table(&findings(), None);
-        let folded = table(&findings(), Some(44));
+        let plain = table(&findings(), &[], None);
+        let folded = table(&findings(), &[], Some(44));
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&plain), words(&folded));
         let too_long = |line: &&str| line.len() > 44 && line.trim().contains(' ') && !line.contains("412.5 W");
@@ -212,7 +225,7 @@ mod tests {
 
     #[test]
     fn scripts_get_the_same() {
-        let found: Value = serde_json::from_str(&json(&findings())).expect("JSON");
+        let found: Value = serde_json::from_str(&json(&findings(), &[])).expect("JSON");
         assert_eq!(found[0]["state"], "absent");
         assert_eq!(found[1]["devices"][0]["counter_uj"], "1234567890");
         assert_eq!(found[1]["devices"][0]["limit_watts"], Value::Null, "what is not declared is no zero");

@@ -199,3 +199,41 @@ impl std::fmt::Debug for Reader {
         f.debug_tuple("Reader").field(&self.name()).field(&self.address()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver with a fault in its code.
+    struct Faulty;
+
+    impl Source for Faulty {
+        fn name(&self) -> &'static str {
+            "faulty"
+        }
+        fn probe(&mut self) -> Probe {
+            panic!("no driver of this version")
+        }
+        fn period_ns(&self) -> u64 {
+            1
+        }
+        fn read(&mut self, _: &mut Vec<Sample>) -> Result<(), PollError> {
+            panic!("index out of bounds")
+        }
+        fn devices(&self) -> &[DeviceDecl] {
+            &[]
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_panic_of_a_source_is_a_fault_like_others() {
+        let owner = Owner::host("n1").expect("a good name");
+        let mut reader = Reader::Local { source: Box::new(Faulty), owner };
+        let said = |fault: Fault| match fault {
+            Fault::Panicked(Panicked(said)) => said,
+            other => panic!("{other:?}"),
+        };
+        assert!(said(reader.probe().await.expect_err("a panic")).starts_with("no driver of this version ("));
+        assert!(said(reader.read(&mut [Vec::new()]).await.expect_err("a panic")).starts_with("index out of bounds ("));
+    }
+}

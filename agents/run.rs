@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use futures_util::future::join_all;
-use meter::{Labels, NameError, Owner};
+use meter::{Labels, NameError, Owner, reading};
 use rustix::process::{Resource, Rlimit};
 
 use crate::clock::BootId;
@@ -91,7 +91,7 @@ pub fn start_with(
     let link = Link::new(&settings.uplink.servers, timeout)?;
     let fingerprint = identity::fingerprint(&roots.sys, Path::new("/etc"));
     let home = Home::new(settings, fingerprint);
-    let own = home.own(&owner, labels(settings))?;
+    let own = home.own(&owner, labels(settings, roots))?;
     let boot = BootId::new(identity::boot_id(&roots.proc));
     raise_file_limit();
 
@@ -145,11 +145,16 @@ fn raise_file_limit() {
     }
 }
 
-/// Labels as configured; made-up readings say so wherever they show.
-fn labels(settings: &Settings) -> Labels {
+/// Labels as configured, then of the hardware; made-up readings say so wherever they show.
+fn labels(settings: &Settings, roots: &Roots) -> Labels {
     let mut labels = settings.labels.clone();
     if settings.sources.simulated.enabled {
         labels.insert("simulated".into(), "true".into());
+    }
+    for (key, value) in identity::hardware_labels(&roots.sys) {
+        if labels.len() < reading::LABELS_MAX {
+            labels.entry(key).or_insert(value);
+        }
     }
     labels
 }

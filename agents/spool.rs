@@ -204,6 +204,12 @@ impl Spool {
     /// back, and what it has applied must not be coalesced with what it has not. The note, and all records
     /// before it, survive a power loss: a ledger never knows more of the stream than the spool.
     pub fn note_sent(&mut self, seq: u64) {
+        self.mark_sent(seq);
+        self.save();
+    }
+
+    /// The same, but it survives a power loss only after [`Spool::save`]: for many streams in one post.
+    pub(crate) fn mark_sent(&mut self, seq: u64) {
         if seq <= self.acknowledged || seq > self.head.seq || !self.sent.insert(seq) {
             return;
         }
@@ -215,7 +221,6 @@ impl Spool {
             tail.bytes += frame.len() as u64;
             self.unsynced = true;
         }
-        self.save();
     }
 
     /// The newest record of each source, with its context.
@@ -296,7 +301,13 @@ impl Spool {
         self.save();
     }
 
-    fn save(&mut self) {
+    /// Whether everything appended survives a power loss, as far as there is a disk.
+    pub(crate) const fn is_safe(&self) -> bool {
+        !self.unsynced && !self.degraded && self.home.is_none()
+    }
+
+    /// Makes what was appended survive a power loss, if it can be written.
+    pub(crate) fn save(&mut self) {
         if !std::mem::take(&mut self.unsynced) {
             return;
         }

@@ -18,6 +18,10 @@ use crate::uplink::Wake;
 /// How much may be lost to a power failure, at most.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
+/// The same of other owners, whose sources are read more seldom: a thousand syncs every few seconds would be
+/// most of what the disk does. Each post saves what it holds.
+const SYNC_OTHERS_EVERY: Duration = Duration::from_secs(30);
+
 /// From how many waiting bytes on the uplink is woken before its time.
 const WAKE_BYTES: u64 = 512 << 10;
 
@@ -140,7 +144,8 @@ impl Actor for SpoolActor {
     type Context = Ctx<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.run_interval(SYNC_EVERY, |actor, _| actor.intake.outbox_mut().sync());
+        context.run_interval(SYNC_EVERY, |actor, _| actor.intake.outbox_mut().sync_first());
+        context.run_interval(SYNC_OTHERS_EVERY, |actor, _| actor.intake.outbox_mut().sync());
         self.reopen(context);
     }
 
