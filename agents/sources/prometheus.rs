@@ -68,11 +68,11 @@ impl Discovery for Prometheus {
 }
 
 #[cfg(test)]
-#[path = "prometheus/more_tests.rs"]
-mod more_tests;
-#[cfg(test)]
 #[path = "prometheus/captured_tests.rs"]
 mod captured_tests;
+#[cfg(test)]
+#[path = "prometheus/more_tests.rs"]
+mod more_tests;
 #[cfg(test)]
 #[path = "prometheus/tests.rs"]
 mod tests;
