@@ -39,7 +39,7 @@ enum Command {
     Serve(ServeArgs),
     /// Print a fleet cost report from a running aggregator.
     Report(ReportArgs),
-    /// Rebind or retire hosts, and list what administrators did.
+    /// Rebind or retire hosts, list what belongs to nothing, and what administrators did.
     Host(HostArgs),
     /// Copy a ledger while its aggregator works, or one that is stopped.
     Backup(BackupArgs),

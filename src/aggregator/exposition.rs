@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
+use energy::Flag;
 use meter::{OwnerKind, Refusal, Utc};
 
-use crate::hosts_view::{HostState, fenced, host_state};
+use crate::hosts_view::{HostState, fenced};
 use crate::published::{OwnerView, Snapshot};
 use crate::topology::Topology;
 use crate::topology::unmatched::{Kind as UnmatchedKind, counts};
+use crate::whole::Whole;
 
 pub mod families;
 pub mod process;
@@ -111,7 +113,7 @@ impl Scrape {
         self.counts(out);
     }
 
-    /// Accounts, and hosts by state.
+    /// Accounts, hosts by state, and what people should look at.
     fn counts(&self, out: &mut String) {
         let gauge = |name, help| Family { name, kind: Kind::Gauge, help };
         let accounts = gauge("wattledger_accounts", "Accounts in the ledger.");
@@ -141,6 +143,14 @@ impl Scrape {
             text::series(out, unmatched.name, [("kind", kind.word())]);
             text::value(out, count);
         }
+
+        let flagged = gauge("wattledger_flagged_accounts", "Accounts that people should look at, by flag.");
+        self.format.head(out, &flagged);
+        let accounts = || self.snapshot.owners().flat_map(|view| &view.state.accounts);
+        for flag in Flag::ALL {
+            text::series(out, flagged.name, [("flag", flag.code())]);
+            text::value(out, accounts().filter(|account| account.is_flagged(flag)).count());
+        }
     }
 
     /// The owners of a partition, if it belongs to this shard.
@@ -155,14 +165,8 @@ impl Scrape {
 #[must_use]
 pub fn host_counts(snapshot: &Snapshot, topology: &Topology, now: Utc) -> [usize; 5] {
     let mut counts = [0; 5];
-    for view in snapshot.owners().filter(|view| view.state.owner.kind == OwnerKind::Host) {
-        counts[host_state(&view.state.owner, Some(&view.state), topology, now) as usize] += 1;
-    }
-    let unread = topology.inventory.entries().filter(|(owner, entry)| {
-        owner.kind == OwnerKind::Host && entry.alias_of.is_none() && snapshot.owner(owner).is_none()
-    });
-    for (owner, _) in unread {
-        counts[host_state(owner, None, topology, now) as usize] += 1;
+    for whole in Whole::all(snapshot, topology, now).filter(|whole| whole.owner.kind == OwnerKind::Host) {
+        counts[whole.state() as usize] += 1;
     }
     counts
 }

@@ -3,21 +3,21 @@
 //! Made on demand from an immutable snapshot, so all figures of one answer are of one moment.
 //!
 //! A host is `live` while its newest reading is no older than three of its slowest account's periods,
-//! at least [`LIVE_AT_LEAST_NS`]; after that it is `silent`. `never_seen` is in the inventory without a
+//! at least [`LIVE_AT_LEAST_NS`]; after that it is `silent`, or `off` if its BMC says so. `never_seen` is in the inventory without a
 //! reading; `retired` by the inventory's date or by an act, whatever still comes in: that is booked and
 //! billed as ever, and flagged [`REPORTS_THOUGH_RETIRED`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use energy::{Account, Cell, Flag, OwnerState};
-use meter::{ByQuality, Energy, Labels, Milliwatts, Owner, Quality, SECOND_NS, Utc};
+use energy::{Account, Flag, OwnerState};
+use meter::{ByQuality, Energy, Labels, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Utc};
 use serde::Serialize;
 
-use crate::published::OwnerView;
 use crate::query::rfc3339;
 use crate::refused::{RefusedMachine, hex};
 use crate::topology::Topology;
+use crate::whole::{BoundaryView, Whole};
 
 /// Least time after which a host is silent: agents of large fleets post once a minute.
 pub const LIVE_AT_LEAST_NS: u64 = 90 * SECOND_NS as u64;
@@ -90,6 +90,17 @@ pub struct HostView {
     /// The chassis that it sits in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chassis: Option<String>,
+    /// Its own BMC, where that is another chassis within.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<String>,
+    /// By what it is joined to the chassis: `inventory`, `configuration`, `uuid` or `serial`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined_by: Option<&'static str>,
+    /// Of a chassis: the hosts that sit in it now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
+    /// Where it is billed now, and by which rule.
+    pub boundary: BoundaryView,
     /// The labels in force now.
     pub labels: Arc<Labels>,
     /// Watts at the boundary, while readings are fresh.
@@ -171,19 +182,6 @@ impl EnergyView {
     }
 }
 
-/// How a host is at `now`; `state` is absent if nothing was ever read.
-#[must_use]
-pub fn host_state(owner: &Owner, state: Option<&OwnerState>, topology: &Topology, now: Utc) -> HostState {
-    if topology.inventory.retired(owner).is_some_and(|retired| retired <= now) {
-        return HostState::Retired;
-    }
-    let Some((state, newest)) = state.and_then(|state| Some((state, newest_reading(state)?))) else {
-        return HostState::NeverSeen;
-    };
-    let slowest = periods(state).into_iter().max().unwrap_or(PERIOD_UNKNOWN_NS);
-    if now.since(newest) <= fresh_for(slowest) { HostState::Live } else { HostState::Silent }
-}
-
 /// The newest reading of an owner.
 #[must_use]
 pub fn newest_reading(state: &OwnerState) -> Option<Utc> {
@@ -223,41 +221,6 @@ pub fn fresh_watts(state: &OwnerState, now: Utc) -> Vec<Option<Milliwatts>> {
     state.accounts.iter().zip(periods(state)).map(fresh).collect()
 }
 
-/// The owner's power at its boundary: the rule that bills energy, applied to one second of power.
-#[must_use]
-pub fn boundary_watts(state: &OwnerState, now: Utc) -> Option<Milliwatts> {
-    let second = SECOND_NS as u64;
-    let mut any = false;
-    let cell = |power: Option<Milliwatts>| {
-        power.map_or_else(Cell::default, |power| {
-            any = true;
-            let energy = ByQuality::of(Quality::Integrated, Energy::of_constant(power, second));
-            Cell { energy, covered_ns: second }
-        })
-    };
-    let cells: Vec<Cell> = fresh_watts(state, now).into_iter().map(cell).collect();
-    let total = billed(state, &cells);
-    any.then(|| Milliwatts(u64::try_from(total.total().0 / (2 * i128::from(SECOND_NS))).unwrap_or(0)))
-}
-
-/// The owner's lifetime energy: the boundary rule over its lifetime registers.
-#[must_use]
-pub fn boundary_lifetime(state: &OwnerState) -> ByQuality {
-    let cell = |account: &Account| Cell { energy: account.lifetime, covered_ns: account.covered_ns };
-    let cells: Vec<Cell> = state.accounts.iter().map(cell).collect();
-    billed(state, &cells)
-}
-
-fn billed(state: &OwnerState, cells: &[Cell]) -> ByQuality {
-    let mut out = energy::Billed::default();
-    energy::bill(&state.keys, cells, &mut out);
-    let mut total = ByQuality::default();
-    for line in &out.lines {
-        total += line.energy;
-    }
-    total
-}
-
 /// Time between an account's first and newest reading for which there were no readings.
 #[must_use]
 pub fn uncovered_ns(account: &Account) -> u64 {
@@ -277,32 +240,36 @@ pub fn fenced(state: &OwnerState) -> Energy {
     state.accounts.iter().filter_map(Account::rare).map(|rare| rare.fenced).sum()
 }
 
-/// The view of one owner; `view` is absent if nothing was ever read.
+/// The view of a host or chassis.
 #[must_use]
-pub fn host_view(owner: &Owner, view: Option<&OwnerView>, topology: &Topology, now: Utc) -> HostView {
-    let state = view.map(|view| &*view.state);
+pub fn host_view(whole: &Whole<'_>, topology: &Topology, now: Utc) -> HostView {
+    let (owner, state) = (whole.owner, whole.own);
     let agent = state.map_or(&[][..], |state| &state.labels);
+    let link = topology.link_at(owner, now);
+    let named = |owner: &Owner| owner.name.to_string();
+    let alias = topology.inventory.canonical(owner);
+    let sitting = || topology.sitting_in(owner, now).into_iter().map(named).collect();
     HostView {
         id: format!("{}/{}", owner.cluster, owner.name),
         cluster: owner.cluster.to_string(),
         host: owner.name.to_string(),
-        state: host_state(owner, state, topology, now),
-        alias_of: topology
-            .inventory
-            .entry(owner)
-            .and_then(|entry| entry.alias_of.as_ref())
-            .map(|to| to.name.to_string()),
-        chassis: topology.chassis_at(owner, now).map(|chassis| chassis.name.to_string()),
+        state: whole.state(),
+        alias_of: (alias != owner).then(|| named(alias)),
+        chassis: link.map(|link| named(&link.chassis)),
+        bmc: link.and_then(|link| link.bmc.as_ref()).map(named),
+        joined_by: link.map(|link| link.by.word()),
+        hosts: (owner.kind == OwnerKind::Chassis).then(sitting),
+        boundary: whole.boundary(),
         labels: topology.inventory.labels(owner, now, agent),
-        watts: state.and_then(|state| boundary_watts(state, now)).map(watts),
-        lifetime: EnergyView::new(&state.map(boundary_lifetime).unwrap_or_default()),
-        last_reading: state.and_then(newest_reading).map(rfc3339),
+        watts: whole.watts().map(watts),
+        lifetime: EnergyView::new(&whole.lifetime()),
+        last_reading: whole.newest().map(rfc3339),
         last_seen: state.map(|state| rfc3339(state.last_seen)),
         accounts: state.map_or(0, |state| state.accounts.len()),
         readings: state.map_or(0, |state| state.readings),
         refused: state.map_or(&[][..], |s| &s.refused).iter().map(|(reason, count)| (reason.code(), *count)).collect(),
         fenced_joules: state.map_or(Energy::ZERO, fenced).joules(),
-        flags: state.map(|state| host_flags(state, topology)).unwrap_or_default(),
+        flags: host_flags(whole, topology),
         machine: state.and_then(|state| state.fingerprint).map(|machine| hex(&machine)),
         refused_machine: None,
     }
@@ -321,10 +288,11 @@ impl HostView {
 }
 
 /// The words of everything that people should look at of a host.
-fn host_flags(state: &OwnerState, topology: &Topology) -> Vec<&'static str> {
-    let mut words = flags(&state.accounts);
-    let newest = newest_reading(state);
-    if topology.inventory.retired(&state.owner).is_some_and(|retired| newest.is_some_and(|newest| newest > retired)) {
+#[must_use]
+pub fn host_flags(whole: &Whole<'_>, topology: &Topology) -> Vec<&'static str> {
+    let mut words = whole.flags();
+    let newest = whole.own.and_then(newest_reading);
+    if topology.inventory.retired(whole.owner).is_some_and(|retired| newest.is_some_and(|newest| newest > retired)) {
         words.push(REPORTS_THOUGH_RETIRED);
     }
     words

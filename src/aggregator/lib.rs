@@ -36,6 +36,7 @@ pub mod summary;
 pub mod topology;
 pub mod watched;
 pub mod whereabouts;
+pub mod whole;
 
 pub use server::{Parts, Running, run, start, start_on};
 pub use settings::{Flags, Settings, SettingsError};

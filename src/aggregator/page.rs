@@ -5,14 +5,12 @@
 
 use askama::Template;
 use cost::Row;
-use meter::{Milliwatts, OwnerKind, SECOND_NS, Utc};
+use meter::{Milliwatts, SECOND_NS, Utc};
 
 use crate::app::App;
 use crate::exposition::host_counts;
 use crate::hosts_view::HostState;
-use crate::published::Snapshot;
 use crate::summary::Summary;
-use crate::topology::Topology;
 
 pub mod chart;
 mod hosts;
@@ -248,21 +246,4 @@ fn hours(seconds: f64) -> String {
 #[expect(clippy::cast_precision_loss, reason = "presentation only")]
 fn thousandth(milli: u64) -> f64 {
     milli as f64 / 1e3
-}
-
-/// Whether an owner is a row of the table of hosts.
-fn is_shown(owner: &meter::Owner, topology: &Topology) -> bool {
-    match owner.kind {
-        OwnerKind::Host => true,
-        OwnerKind::Chassis => topology.hosts_of(owner).is_none(),
-        OwnerKind::Meter => false,
-    }
-}
-
-/// Every owner of the snapshot that is a row of the table.
-fn shown_owners<'a>(
-    snapshot: &'a Snapshot,
-    topology: &'a Topology,
-) -> impl Iterator<Item = &'a crate::published::OwnerView> {
-    snapshot.owners().map(|view| &**view).filter(|view| is_shown(&view.state.owner, topology))
 }

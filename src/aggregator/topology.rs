@@ -117,6 +117,21 @@ impl Topology {
         self.joined.links.keys()
     }
 
+    /// The hosts that sit in a chassis at one instant, in order.
+    #[must_use]
+    pub fn sitting_in(&self, chassis: &Owner, at: Utc) -> Vec<&Owner> {
+        let ever = self.joined.hosts.get(chassis).into_iter().flatten();
+        ever.filter(|host| self.chassis_at(host, at) == Some(chassis)).collect()
+    }
+
+    /// Every host that the inventory or a BMC names or that has reported, aliases included, in order.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<&Owner> {
+        let reported = self.hardware.iter().map(|(owner, _)| owner);
+        let named = self.inventory.entries().map(|(owner, _)| owner).chain(self.linked_hosts());
+        named.chain(reported).filter(|owner| owner.kind == OwnerKind::Host).collect()
+    }
+
     /// What is joined to nothing at one instant: by owner, and by reason.
     #[must_use]
     pub fn unmatched(&self, at: Utc) -> Vec<Unmatched> {
@@ -128,11 +143,9 @@ impl Topology {
                 candidates.entry(host).or_default().push(unmatched.owner.clone());
             }
         }
-        let reported = self.hardware.iter().map(|(owner, _)| owner);
-        let hosts: BTreeSet<&Owner> = self.inventory.entries().map(|(owner, _)| owner).chain(reported).collect();
+        let hosts = self.hosts();
         let is_alone = |host: &&&Owner| {
-            host.kind == OwnerKind::Host
-                && self.inventory.canonical(host) == **host
+            self.inventory.canonical(host) == **host
                 && self.inventory.retired(host).is_none_or(|retired| retired > at)
                 && self.link_at(host, at).is_none()
         };

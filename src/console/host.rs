@@ -10,6 +10,7 @@ use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::figures::plain;
 use crate::report::write_out;
+use crate::unmatched::{UnmatchedArgs, unmatched};
 
 /// What to do with a host.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +44,8 @@ pub enum HostCommand {
         #[arg(long)]
         undo: bool,
     },
+    /// List BMCs without host, hosts without BMC, and what matches several
+    Unmatched(UnmatchedArgs),
     /// List what administrators did, the newest first
     Acts {
         /// Acts to list
@@ -118,6 +121,7 @@ pub async fn host(args: &HostArgs) -> Result<(), ConsoleError> {
             let since = done.act.new.unwrap_or_default();
             format!("{} is retired since {}; its energy stays in every report\n", plain(&done.host), plain(&since))
         }
+        HostCommand::Unmatched(args) => unmatched(args).await?,
         HostCommand::Acts { limit, format, server } => {
             let limit = limit.to_string();
             let body = client::get(server, "/api/v1/acts", &[("limit", &limit)]).await?;

@@ -11,6 +11,7 @@ mod host;
 mod report;
 mod table;
 mod terminal;
+mod unmatched;
 
 pub use backup::backup;
 pub use client::DEFAULT_SERVER;
@@ -19,3 +20,4 @@ pub use host::{HostArgs, host};
 pub use report::{Format, ReportArgs, report};
 pub use table::render;
 pub use terminal::{Look, look};
+pub use unmatched::{UnmatchedArgs, UnmatchedFormat};

@@ -21,3 +21,4 @@ mod probe;
 mod published;
 mod recorded_gpu;
 mod rules;
+mod topology;

@@ -4,8 +4,9 @@ use meter::{Energy, OwnerKind, Quality, Scope, Utc};
 
 use super::Scrape;
 use super::text::{self, Family, Kind};
-use crate::hosts_view::{fresh_watts, newest_reading};
+use crate::hosts_view::{fresh_watts, host_flags, newest_reading};
 use crate::published::OwnerView;
+use crate::whole::Whole;
 
 /// A family and how an owner's series of it are written.
 pub(super) struct PerOwner {
@@ -33,7 +34,7 @@ const fn of_owner(name: &'static str, help: &'static str, write: Write) -> PerOw
 type Write = fn(&Scrape, &OwnerView, &str, &mut String);
 
 /// In the order in which they are written.
-pub(super) const PER_OWNER: [PerOwner; 8] = [
+pub(super) const PER_OWNER: [PerOwner; 9] = [
     of_account(
         "wattledger_energy_joules_total",
         Kind::Counter,
@@ -81,6 +82,11 @@ pub(super) const PER_OWNER: [PerOwner; 8] = [
         },
     ),
     of_owner("wattledger_host_info", "The labels of a host as they are now; always 1.", info),
+    of_owner(
+        "wattledger_host_flag",
+        "What people should look at of a host, over its accounts and those of its chassis; always 1. Only hosts and chassis with a flag.",
+        flagged,
+    ),
     PerOwner {
         head: Family {
             name: "all_smi_energy_consumed_joules_total",
@@ -139,6 +145,14 @@ fn info(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
     let values = labels.iter().filter_map(|(key, value)| Some((scrape.label_names.get(key)?.as_str(), value.as_str())));
     text::series(out, name, [cluster, host, kind].into_iter().chain(values));
     text::value(out, 1);
+}
+
+fn flagged(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
+    let whole = Whole::new(&view.state.owner, &scrape.snapshot, &scrape.topology, scrape.now);
+    for flag in host_flags(&whole, &scrape.topology) {
+        text::series(out, name, owner_labels(view).into_iter().chain([("flag", flag)]));
+        text::value(out, 1);
+    }
 }
 
 /// As all-smi names it: per GPU, and one series each for CPU and chassis.

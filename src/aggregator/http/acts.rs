@@ -93,7 +93,8 @@ async fn said(app: &App, request: &HttpRequest, payload: web::Payload) -> Result
 
 /// The host that an act is about.
 fn host(app: &App, id: &str) -> Result<Owner, Problem> {
-    resolve(&app.published.load(), &app.inventory.load(), OwnerKind::Host, id)
+    let (snapshot, topology, _) = app.moment();
+    resolve(&snapshot, &topology, OwnerKind::Host, id)
 }
 
 /// Records an act; on disk when this returns.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use cost::{HostInfo, Where};
+use energy::OwnerState;
 use meter::{Owner, OwnerKind, Utc};
 use serde_json::json;
 
@@ -15,10 +16,10 @@ use super::problem::Problem;
 use super::read::{json as answer, off_thread};
 use crate::app::App;
 use crate::hosts_view::{HostState, HostView, device_views, host_view};
-use crate::inventory::Inventory;
 use crate::published::{OwnerView, Snapshot};
 use crate::query::{Params, cost_problem, label_keys, rfc3339};
 use crate::topology::Topology;
+use crate::whole::Whole;
 
 /// Lists hosts.
 ///
@@ -36,13 +37,14 @@ pub async fn one(app: web::Data<App>, id: web::Path<String>) -> Result<HttpRespo
     one_kind(&app, &id, OwnerKind::Host)
 }
 
-/// Owners of one kind, by listing key: those with readings and those that only the inventory names.
+/// Owners of one kind, by listing key: those with readings, and those that only the inventory or a BMC names.
 pub(super) fn owners<'a>(
     snapshot: &'a Snapshot,
-    inventory: &'a Inventory,
+    topology: &'a Topology,
     kind: OwnerKind,
 ) -> BTreeMap<String, (&'a Owner, Option<&'a OwnerView>)> {
-    let named = inventory.entries().map(|(owner, _)| (owner, None));
+    let named = topology.inventory.entries().map(|(owner, _)| owner).chain(topology.linked_hosts());
+    let named = named.map(|owner| (owner, None));
     let read = snapshot.owners().map(|view| (&view.state.owner, Some(&**view)));
     let all = named.chain(read).filter(|(owner, _)| owner.kind == kind);
     all.map(|(owner, view)| (owner_key(owner), (owner, view))).collect()
@@ -64,11 +66,12 @@ pub(super) async fn list_kind(
         let select = select.transpose().map_err(|error| cost_problem(&error))?;
         let wanted = |(owner, view): (&Owner, Option<&OwnerView>)| {
             let selected = select.as_ref().is_none_or(|select| is_selected(select, owner, view, &topology, now));
-            let shown = selected.then(|| host_view(owner, view, &topology, now))?;
+            let whole = selected.then(|| Whole::new(owner, &snapshot, &topology, now))?;
+            let shown = host_view(&whole, &topology, now);
             let shown = shown.with_refused(app.refused.of(owner));
             (state.is_empty() || shown.state.word() == state).then_some(shown)
         };
-        let paged = page.of(owners(&snapshot, &topology.inventory, kind), wanted);
+        let paged = page.of(owners(&snapshot, &topology, kind), wanted);
         Ok(json!({
             "as_of": rfc3339(snapshot.as_of), member: paged.items, "next_cursor": paged.next_cursor,
         }))
@@ -94,17 +97,21 @@ pub(super) fn is_selected(
 
 pub(super) fn one_kind(app: &App, id: &str, kind: OwnerKind) -> Result<HttpResponse, Problem> {
     let (snapshot, topology, now) = app.moment();
-    let owner = resolve(&snapshot, &topology.inventory, kind, id)?;
-    let view = snapshot.owner(&owner).map(|view| &**view);
-    let shown: HostView = host_view(&owner, view, &topology, now).with_refused(app.refused.of(&owner));
-    let devices: Vec<_> = view.into_iter().flat_map(|view| device_views(&view.state, now)).collect();
-    Ok(answer(&json!({ "as_of": rfc3339(snapshot.as_of), kind.word(): shown, "devices": devices })))
+    let owner = resolve(&snapshot, &topology, kind, id)?;
+    let whole = Whole::new(&owner, &snapshot, &topology, now);
+    let shown: HostView = host_view(&whole, &topology, now).with_refused(app.refused.of(&owner));
+    let of =
+        |state: Option<&OwnerState>| state.into_iter().flat_map(|state| device_views(state, now)).collect::<Vec<_>>();
+    Ok(answer(&json!({
+        "as_of": rfc3339(snapshot.as_of), kind.word(): shown,
+        "devices": of(whole.own), "chassis_devices": of(whole.chassis),
+    })))
 }
 
 /// The owner that an id means.
-pub(super) fn resolve(snapshot: &Snapshot, inventory: &Inventory, kind: OwnerKind, id: &str) -> Result<Owner, Problem> {
+pub(super) fn resolve(snapshot: &Snapshot, topology: &Topology, kind: OwnerKind, id: &str) -> Result<Owner, Problem> {
     let (cluster, name) = id.split_once('/').map_or((None, id), |(cluster, name)| (Some(cluster), name));
-    let named = inventory.entries().map(|(owner, _)| owner);
+    let named = topology.inventory.entries().map(|(owner, _)| owner).chain(topology.linked_hosts());
     let known = snapshot.owners().map(|view| &view.state.owner).chain(named);
     let meant = |owner: &&Owner| {
         owner.kind == kind && &*owner.name == name && cluster.is_none_or(|cluster| &*owner.cluster == cluster)

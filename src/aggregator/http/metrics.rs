@@ -25,7 +25,9 @@ pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
     let chunks = off_thread(move || {
         let (snapshot, topology, now) = app.moment();
         let keys = label_keys(&snapshot, &topology.inventory);
-        let names = text::label_names(keys.iter().map(String::as_str), &["cluster", "host", "kind"]);
+        // What hardware says of itself serves to join it with its host; its power state would make new series.
+        let is_shown = |key: &&String| !key.starts_with("hw.") || matches!(key.as_str(), "hw.model" | "hw.vendor");
+        let names = text::label_names(keys.iter().filter(is_shown).map(String::as_str), &["cluster", "host", "kind"]);
         let scrape = Scrape {
             label_names: names.into_iter().map(|(key, name)| (key.to_owned(), name)).collect(),
             snapshot,

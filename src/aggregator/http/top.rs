@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use cost::{By, HostInfo, Where};
-use meter::{Milliwatts, OwnerKind};
+use meter::Milliwatts;
 use serde_json::json;
 
 use super::problem::Problem;
 use super::read::{json as answer, off_thread};
 use crate::app::App;
-use crate::hosts_view::{boundary_watts, watts};
+use crate::hosts_view::watts;
 use crate::query::{Params, cost_problem, label_keys, rfc3339};
+use crate::whole::Whole;
 
 /// Answers the request. Groups are those of a rollup, but for `scope` and `device`.
 ///
@@ -30,12 +31,11 @@ pub async fn top(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
             return Err(Problem::bad_request("unknown-key", detail).with("parameter", json!("by")));
         }
         let mut groups: BTreeMap<Vec<String>, (u64, usize)> = BTreeMap::new();
-        for view in snapshot.owners() {
-            let owner = &view.state.owner;
-            let is_host =
-                owner.kind == OwnerKind::Host || owner.kind == OwnerKind::Chassis && topology.hosts_of(owner).is_none();
-            let Some(Milliwatts(power)) = is_host.then(|| boundary_watts(&view.state, now)).flatten() else { continue };
-            let labels = topology.inventory.labels(owner, now, &view.state.labels);
+        for whole in Whole::all(&snapshot, &topology, now) {
+            let owner = whole.owner;
+            let Some(Milliwatts(power)) = whole.watts() else { continue };
+            let agent = whole.own.map_or(&[][..], |state| &state.labels);
+            let labels = topology.inventory.labels(owner, now, agent);
             let shown = topology.inventory.canonical(owner);
             let chassis = topology.chassis_at(shown, now).map(|chassis| &*chassis.name);
             let info = HostInfo { cluster: &shown.cluster, name: &shown.name, chassis, labels: &labels };

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use cost::{Answer, Row};
-use energy::OwnerState;
-use meter::{Labels, Milliwatts, Owner, OwnerKind, SECOND_NS, Utc};
+use meter::{ByQuality, Labels, Milliwatts, Owner, SECOND_NS, Utc};
 
 use super::words::{self, Figure};
-use super::{cost_of, shown_owners, width};
-use crate::hosts_view::{HostState, boundary_lifetime, boundary_watts, host_state, newest_reading};
+use super::{cost_of, width};
+use crate::hosts_view::{HostState, host_flags};
 use crate::published::Snapshot;
 use crate::topology::Topology;
+use crate::whole::Whole;
 
 /// Most labels shown of one host.
 const LABELS_MAX: usize = 4;
@@ -23,6 +23,7 @@ pub struct HostRow {
     pub(super) seen: String,
     pub(super) labels: Vec<String>,
     pub(super) more_labels: usize,
+    pub(super) flags: Vec<&'static str>,
     pub(super) watts: Option<Figure>,
     pub(super) today: Figure,
     pub(super) cost: String,
@@ -45,27 +46,26 @@ pub(super) struct Table<'a> {
 
 pub(super) struct Host<'a> {
     owner: &'a Owner,
-    state: Option<&'a OwnerState>,
     how: HostState,
     labels: std::sync::Arc<Labels>,
     watts: Option<Milliwatts>,
+    newest: Option<Utc>,
+    lifetime: ByQuality,
+    flags: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, topology: &'a Topology, today: &'a Answer, now: Utc) -> Self {
-        let read = shown_owners(snapshot, topology).map(|view| (&view.state.owner, Some(&*view.state)));
-        let unread = topology.inventory.entries().filter(|(owner, entry)| {
-            owner.kind == OwnerKind::Host && entry.alias_of.is_none() && snapshot.owner(owner).is_none()
-        });
-        let unread = unread.map(|(owner, _)| (owner, None));
-        let host = |(owner, state): (&'a Owner, Option<&'a OwnerState>)| Host {
-            owner,
-            state,
-            how: host_state(owner, state, topology, now),
-            labels: topology.inventory.labels(owner, now, state.map_or(&[], |state| &state.labels)),
-            watts: state.and_then(|state| boundary_watts(state, now)),
+        let host = |whole: Whole<'a>| Host {
+            owner: whole.owner,
+            how: whole.state(),
+            labels: topology.inventory.labels(whole.owner, now, whole.own.map_or(&[], |state| &state.labels)),
+            watts: whole.watts(),
+            newest: whole.newest(),
+            lifetime: whole.lifetime(),
+            flags: host_flags(&whole, topology),
         };
-        let mut rows: Vec<Host<'a>> = read.chain(unread).map(host).collect();
+        let mut rows: Vec<Host<'a>> = Whole::all(snapshot, topology, now).map(host).collect();
         rows.sort_by(|a, b| b.watts.cmp(&a.watts).then_with(|| a.owner.cmp(b.owner)));
         let watts = rows.iter().filter_map(|host| host.watts).map(|power| power.0).reduce(u64::saturating_add);
         let is_simulated = |host: &&Host<'_>| {
@@ -86,22 +86,24 @@ impl<'a> Table<'a> {
         let today = self.today.get(&(host.owner.cluster.to_string(), host.owner.name.to_string()));
         let (covered, expected) =
             today.map_or((0.0, 0.0), |row| (row.quality.covered_seconds, row.quality.expected_seconds));
-        let seen = host.state.and_then(newest_reading).map(|at| self.now.since(at) / SECOND_NS.unsigned_abs());
-        let lifetime = host.state.map(boundary_lifetime).unwrap_or_default();
+        let seen = host.newest.map(|at| self.now.since(at) / SECOND_NS.unsigned_abs());
         let is_default = &*host.owner.cluster == "default";
         let name = &host.owner.name;
-        let shown = host.labels.iter().take(LABELS_MAX).map(|(key, value)| format!("{key}={value}"));
+        // What hardware says of itself is for joining it, not for telling hosts apart.
+        let labels = host.labels.iter().filter(|(key, _)| !key.starts_with("hw."));
+        let labels: Vec<String> = labels.map(|(key, value)| format!("{key}={value}")).collect();
         HostRow {
             name: if is_default { name.to_string() } else { format!("{}/{name}", host.owner.cluster) },
             state: host.how.word(),
             words: host.how.word().replace('_', " "),
             seen: seen.map_or_else(String::new, |seconds| format!("{} ago", words::ago(seconds))),
-            labels: shown.collect(),
-            more_labels: host.labels.len().saturating_sub(LABELS_MAX),
+            more_labels: labels.len().saturating_sub(LABELS_MAX),
+            labels: labels.into_iter().take(LABELS_MAX).collect(),
+            flags: host.flags.clone(),
             watts: host.watts.map(crate::hosts_view::watts).map(words::power),
             today: words::energy(today.map_or(0.0, |row| row.energy_kwh)),
             cost: today.map_or_else(String::new, |row| cost_of(row)),
-            lifetime: words::energy(lifetime.total().kwh()),
+            lifetime: words::energy(host.lifetime.total().kwh()),
             coverage: words::percent(covered, expected),
             bar: width(covered, expected),
             is_thin: expected > 0.0 && covered < 0.99 * expected,

@@ -36,6 +36,7 @@ fn small() -> Fleet {
     gpu.rare = Some(Box::new(Rare {
         reversed: Energy::from_microjoules(500_000),
         fenced: Energy::from_microjoules(2_000_001),
+        flags: energy::Flag::TwoStreams as u8,
         ..Rare::default()
     }));
     // The CPU's last reading is old: its power is not now.
@@ -89,6 +90,15 @@ wattledger_accounts 3
 wattledger_accounts_max 10
 wattledger_hosts{state="live"} 1
 wattledger_hosts{state="silent"} 0
+wattledger_unmatched{kind="chassis"} 0
+wattledger_unmatched{kind="host"} 1
+wattledger_unmatched{kind="ambiguous"} 0
+wattledger_unmatched{kind="link"} 0
+wattledger_flagged_accounts{flag="counter-disagrees"} 0
+wattledger_flagged_accounts{flag="two-streams"} 1
+wattledger_flagged_accounts{flag="counter-jumped"} 0
+wattledger_flagged_accounts{flag="holes-final"} 0
+wattledger_host_flag{cluster="default",host="node-1",kind="host",flag="two-streams"} 1
 "##;
 
 #[test]
