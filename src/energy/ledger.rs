@@ -332,7 +332,7 @@ impl Seat {
         }
         let mut tally = Tally::default();
         let (records, sent) = (&append.records, append.sent.as_ref());
-        // A boot the ledger has not heard of comes with its context, and so with a hello.
+        // A boot the ledger has not heard of comes with a hello, which says whose it is.
         let own = state.owner.kind == OwnerKind::Host
             && append.hello.as_ref().is_some_and(|hello| hello.fingerprint.is_some());
         let (follows, keys_max) = (append.base.seq > 0, self.keys_max);

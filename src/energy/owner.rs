@@ -71,10 +71,16 @@ impl OwnerState {
         known
     }
 
-    /// Whether every record's context is known.
+    /// Whether every record's context is known; and without a hello, which says whose boot it is, its boot too.
     pub(crate) fn knows_contexts_of(&self, append: &Append) -> bool {
+        let is_told = append.hello.is_some();
+        let is_heard = |clock: Clock| match clock {
+            Clock::Boot(boot) => is_told || self.boots.iter().any(|known| known.boot == boot),
+            Clock::Utc => true,
+        };
+        let heard = self.contexts.iter().filter(|context| is_heard(context.clock)).map(|context| context.id);
         let told = append.hello.iter().flat_map(|hello| &hello.contexts).map(|(id, _)| *id);
-        let mut known: Vec<u64> = self.contexts.iter().map(|context| context.id).chain(told).collect();
+        let mut known: Vec<u64> = heard.chain(told).collect();
         known.sort_unstable();
         append.records.iter().all(|record| known.binary_search(&record.context).is_ok())
     }
