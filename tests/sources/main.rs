@@ -12,5 +12,6 @@ mod nvml;
 mod nvml_captures;
 mod nvml_in_time;
 mod one_bill;
+mod overlap;
 mod prometheus;
 mod redfish;
