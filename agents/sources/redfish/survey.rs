@@ -93,10 +93,16 @@ async fn chassis(
     collection: Option<String>,
     system: Option<&System>,
 ) -> Result<Option<Chassis>, NoAnswer> {
-    if let Some(path) = system.and_then(|system| system.chassis.first())
-        && let Some(chassis) = one_chassis(client, path).await?
-    {
-        return Ok(Some(chassis));
+    // Some systems name boards and backplanes as well.
+    let mut named = Vec::new();
+    for path in system.iter().flat_map(|system| &system.chassis).take(SYSTEMS_MAX) {
+        named.extend(one_chassis(client, path).await?);
+        if named.last().is_some_and(Chassis::is_machine) {
+            return Ok(named.pop());
+        }
+    }
+    if !named.is_empty() {
+        return Ok(Some(named.swap_remove(0)));
     }
     let mut all = Vec::new();
     for path in members(client, collection, CHASSIS_MAX).await? {
