@@ -283,6 +283,7 @@ mod tests {
             ("WATTLEDGER_AGENT__AGENT__HOST", "007"),
             ("WATTLEDGER_AGENT__LABELS__TEAM", "nlp"),
             ("WATTLEDGER_AGENT__SOURCES__RAPL__ENABLED", "false"),
+            ("WATTLEDGER_AGENT__SOURCES__IPMI__COMMAND", "ipmitool,dcmi,power,reading"),
             ("PATH", "/bin"),
             ("WATTLEDGER_LOG", "debug"),
         ])
@@ -292,6 +293,7 @@ mod tests {
         assert_eq!(settings.agent.host, "007", "text stays as it is");
         assert_eq!(settings.labels["team"], "nlp");
         assert!(!settings.sources.rapl.enabled);
+        assert_eq!(settings.sources.ipmi.command, ["ipmitool", "dcmi", "power", "reading"]);
     }
 
     #[test]

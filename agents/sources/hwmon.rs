@@ -166,7 +166,7 @@ impl Source for Hwmon {
                 continue;
             }
             match Sensor::open(&choice) {
-                Ok(sensor) if choice.chip.name == "amdgpu" && sensor.is_zero() => {
+                Ok(sensor) if is_second_die(&choice, &sensor) => {
                     remarks.insert(format!(
                         "{at}: {} reads 0 W (of a card with two dies the first reads it whole)",
                         decl.key
@@ -298,6 +298,12 @@ impl Sensor {
         sample.counter = settle(counter, &mut sample.refused).map(Microjoules);
         sample
     }
+}
+
+/// Whether a chip is the second die of a card that its first die reads as a whole: the driver shows power and
+/// limit of it as zero (`aldebaran_ppt.c` of Linux). A card that only now reads zero has a limit.
+fn is_second_die(choice: &Choice<'_>, sensor: &Sensor) -> bool {
+    choice.chip.name == "amdgpu" && choice.channel.limit_uw == 0 && sensor.is_zero()
 }
 
 /// Notes what cannot be read of these chips at all.

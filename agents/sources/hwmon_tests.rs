@@ -201,6 +201,8 @@ fn each_instinct_gives_what_it_has_and_a_second_die_nothing() {
         // MI250: the first die reads the card, the second reads zero.
         amd(3, "0000:c9:00.0", &[("power1_average", "560000000\n"), ("power1_cap_max", "560000000\n")]),
         amd(4, "0000:cc:00.0", &[("power1_average", "0\n"), ("power1_cap_max", "0\n")]),
+        // Zero now, and has a limit: a card that is being reset.
+        amd(6, "0000:d1:00.0", &[("power1_average", "0\n"), ("power1_cap_max", "300000000\n")]),
         // Nothing at all this time: asked again later.
         amd(5, "0000:cf:00.0", &[("power1_average", "")]),
     ]);
@@ -211,9 +213,11 @@ fn each_instinct_gives_what_it_has_and_a_second_die_nothing() {
         ("gpu:0000:46:00.0", Some(290_000)),
         ("gpu:0000:c9:00.0", Some(560_000)),
         ("gpu:0000:cf:00.0", None),
+        ("gpu:0000:d1:00.0", None),
     ];
     assert_eq!(watts(&found), expected);
-    assert!(found.iter().all(|(_, _, _, refused)| refused.is_none()), "{found:?}");
+    let refused: Vec<_> = found.iter().filter_map(|(key, _, _, refused)| Some((key.as_str(), (*refused)?))).collect();
+    assert_eq!(refused, [("gpu:0000:d1:00.0", Refusal::Sentinel)]);
     assert!(note.contains("gpu:0000:cc:00.0 reads 0 W") && !note.contains(';'), "{note}");
 }
 
