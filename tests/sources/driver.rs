@@ -15,6 +15,9 @@ const WAVES: u64 = 3;
 const HEAD: u64 = 48;
 const GPU: u64 = 64;
 
+/// NVML's code for a GPU that fell off the bus.
+pub(crate) const LOST: u64 = 15;
+
 /// Calls that can be made to fail, by their place in the control file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {

@@ -11,6 +11,7 @@ mod harness;
 mod nvml;
 mod nvml_captures;
 mod nvml_in_time;
+mod nvml_probe;
 mod one_bill;
 mod overlap;
 mod prometheus;

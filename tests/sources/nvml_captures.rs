@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::driver::{Call, Driver, Knob};
 use crate::harness::Home;
-use crate::nvml::probe;
+use crate::nvml_probe::probe;
 
 const NOT_SUPPORTED: u64 = 3;
 
