@@ -75,7 +75,7 @@ impl Redfish {
             owner: place.owner,
             kind: place.kind,
             labels: place.labels,
-            period_ns: super::period_ns(self.settings.period_ms),
+            period_ns: super::period_ns(place.period_ms),
             outlets: place.outlets,
         };
         Ok(Box::new(Bmc::new(Client::new(http, place.url, profile), site)))

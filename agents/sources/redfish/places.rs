@@ -19,6 +19,7 @@ pub(super) struct Place {
     pub(super) labels: Labels,
     pub(super) profile: Option<String>,
     pub(super) trust: Trust,
+    pub(super) period_ms: u64,
     pub(super) outlets: bool,
 }
 
@@ -98,7 +99,9 @@ fn place(
     let name = if name.is_empty() { host } else { name.to_owned() };
     let owner = Owner::new(cluster, target.kind.owner(), &name).map_err(|why| format!(".name = {name:?}: {why}"))?;
     let profile = settings.profile_of(&target.profile)?.map(str::to_owned);
-    Ok(Place { url, owner, kind: target.kind, labels, profile, trust: trust(target)?, outlets: target.outlets })
+    let period_ms = if target.period_ms > 0 { target.period_ms } else { settings.period_ms };
+    let (kind, outlets) = (target.kind, target.outlets);
+    Ok(Place { url, owner, kind, labels, profile, trust: trust(target)?, period_ms, outlets })
 }
 
 /// The base of an address, and the host in it.
@@ -232,6 +235,8 @@ mod tests {
             ("https://pdu2/".into(), "hpc/meter/rack9".into(), None)
         );
         assert_eq!(listed(r#""address": "https://[fd00::7]:8443""#)[0].1, "hpc/chassis/fd00::7");
+        let slow = targets(r#""address": "https://a", "period_ms": 30000"#).expect("a target");
+        assert_eq!(slow[0].period_ms, 30_000);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct TargetSettings {
     pub profile: String,
     /// What it is: the `chassis` of a machine, or a power distribution unit, which is a `meter`.
     pub kind: Kind,
+    /// Milliseconds between readings of these, in place of the source's; zero for that.
+    pub period_ms: u64,
     /// Of a power distribution unit: whether its outlets are read too, with one request each.
     pub outlets: bool,
     /// A file of certificates (PEM) that vouch for the target's, in place of the system's.
@@ -104,9 +106,7 @@ impl RedfishSettings {
     /// # Errors
     /// What is wrong, with the key.
     pub fn check(&self) -> Result<(), String> {
-        if !(100..=3_600_000).contains(&self.period_ms) {
-            return Err(format!("sources.redfish.period_ms = {}: it lies between 100 and 3600000", self.period_ms));
-        }
+        check_period(self.period_ms).map_err(|why| format!("sources.redfish{why}"))?;
         if !(100..=120_000).contains(&self.timeout_ms) {
             return Err(format!("sources.redfish.timeout_ms = {}: it lies between 100 and 120000", self.timeout_ms));
         }
@@ -137,6 +137,11 @@ impl RedfishSettings {
             (name, _) => Err(format!(".profile = {name:?}: sources.redfish.profiles has {}", or_none(&known()))),
         }
     }
+}
+
+fn check_period(period_ms: u64) -> Result<(), String> {
+    let fits = (100..=3_600_000).contains(&period_ms);
+    if fits { Ok(()) } else { Err(format!(".period_ms = {period_ms}: it lies between 100 and 3600000")) }
 }
 
 fn or_none(list: &str) -> &str {
@@ -188,6 +193,9 @@ impl TargetSettings {
         } else if self.address.contains("{host}") || self.name.contains("{host}") {
             return Err(" says {host}, but .hosts is missing".into());
         }
+        if self.period_ms > 0 {
+            check_period(self.period_ms)?;
+        }
         let ways = [!self.ca_file.as_os_str().is_empty(), !self.pin.is_empty(), self.insecure];
         if ways.into_iter().filter(|way| *way).count() > 1 {
             return Err(" has several ways to trust: keep one of ca_file, pin, insecure".into());
@@ -233,6 +241,7 @@ mod tests {
                 vec!["unknown field", "password"],
             ),
             (target(""), vec!["targets[0].address"]),
+            (target(r#""address": "https://a", "period_ms": 5"#), vec!["targets[0].period_ms = 5"]),
             (target(r#""hosts": "n[1-", "address": "https://{host}""#), vec!["targets[0].hosts", "["]),
             (target(r#""hosts": "n[1-2]", "address": "https://bmc""#), vec!["targets[0].address", "{host}"]),
             (target(r#""hosts": "n1", "address": "https://{host}", "name": "x""#), vec!["targets[0].name", "{host}"]),
