@@ -130,7 +130,7 @@ impl Claims {
         let mut late: BTreeMap<u64, Vec<Sample>> = BTreeMap::new();
         let mut booked = Vec::with_capacity(record.samples.len());
         for sample in &record.samples {
-            // A sample of no device is for the ledger to refuse.
+            // A sampler gives none of undeclared devices.
             let Some(decl) = context.devices.get(usize::from(sample.device)) else { continue };
             let account = self.account(&decl.key, now);
             let has_value = sample.power.is_some() || sample.counter.is_some();

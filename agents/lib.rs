@@ -28,5 +28,6 @@ pub mod sampler;
 pub mod sources;
 pub mod spool;
 pub mod spool_actor;
+mod tap;
 pub mod targets;
 pub mod uplink;

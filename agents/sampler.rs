@@ -10,16 +10,17 @@ use actix::{
     WrapFuture,
 };
 use futures_util::future::join_all;
-use meter::{Clock, Context, Labels, Owner, Record, Sample};
+use meter::{Clock, Record, Refusal, Sample};
 use tokio::sync::{Notify, oneshot};
 
 use crate::claims::FeederId;
 use crate::clock::{self, BootId};
 use crate::health::{Health, State, Work};
-use crate::intake::{Introduction, new_feeder};
-use crate::reader::{Fault, Found, OutletView, Reader};
+use crate::intake::Introduction;
+use crate::reader::{Fault, Found, Reader};
 use crate::sources::PollError;
 use crate::spool_actor::{Leave, Sampled, SpoolActor};
+use crate::tap::{self, Tap};
 
 /// How often to look for hardware that went away.
 const PROBE_AGAIN: Duration = Duration::from_secs(30);
@@ -54,18 +55,6 @@ pub struct Sampler {
     ending: Option<oneshot::Sender<()>>,
     /// Cuts a target's work short.
     cut: Arc<Notify>,
-}
-
-/// What a sampler keeps of one outlet.
-struct Tap {
-    owner: Owner,
-    labels: Labels,
-    feeder: FeederId,
-    context: Option<(u64, Arc<Context>)>,
-    /// Whether the spool knows it.
-    introduced: bool,
-    /// Whether the owner was heard of since the last probe.
-    known: bool,
 }
 
 /// Asks for one more reading before the end; a target ends its sessions.
@@ -283,16 +272,20 @@ impl Sampler {
         let clock = Clock::Boot(self.boot.get());
         let mut sent = Vec::new();
         for (place, outlet) in reader.outlets().enumerate() {
-            let tap = tap(&mut self.outlets, place, &outlet);
+            let tap = tap::of(&mut self.outlets, place, &outlet);
             let samples = self.samples.get(place).map_or(&[][..], Vec::as_slice);
-            self.health.count(samples, clock::wall_ns());
+            let (samples, malformed) = tap::orderly(samples, outlet.devices.len());
+            self.health.count(&samples, clock::wall_ns());
+            if malformed > 0 {
+                self.health.refuse(Refusal::Malformed, malformed);
+            }
             let is_news = outlet.devices.is_empty() && !tap.known;
             if samples.is_empty() && !is_news {
                 continue;
             }
             tap.known = true;
             let (id, context) = tap.context(clock, &outlet);
-            let record = Record { context: id, at: self.last_at, samples: samples.to_vec(), ..Record::default() };
+            let record = Record { context: id, at: self.last_at, samples, ..Record::default() };
             let introduction = (!std::mem::replace(&mut tap.introduced, true)).then(|| Introduction {
                 owner: tap.owner.clone(),
                 labels: tap.labels.clone(),
@@ -311,40 +304,6 @@ impl Sampler {
 /// Ends a source's feeding of a stream. A spool that is too busy to hear it finds out by its silence.
 fn end(spool: &Addr<SpoolActor>, feeder: FeederId) {
     let _ = spool.try_send(Leave(feeder));
-}
-
-/// The tap of an outlet: whose labels or owner changed is to be introduced again.
-fn tap<'a>(taps: &'a mut Vec<Tap>, place: usize, outlet: &OutletView<'_>) -> &'a mut Tap {
-    let labels = outlet.labels.cloned().unwrap_or_default();
-    if place >= taps.len() {
-        let feeder = new_feeder();
-        taps.push(Tap { owner: outlet.owner.clone(), labels, feeder, context: None, introduced: false, known: false });
-    } else if taps[place].owner != *outlet.owner || taps[place].labels != labels {
-        let tap = &mut taps[place];
-        (tap.owner, tap.labels) = (outlet.owner.clone(), labels);
-        (tap.introduced, tap.known) = (false, false);
-    }
-    let last = taps.len() - 1;
-    &mut taps[place.min(last)]
-}
-
-impl Tap {
-    /// The context in force; a new one when the source declares its devices differently, or the clock was
-    /// set back.
-    fn context(&mut self, clock: Clock, outlet: &OutletView<'_>) -> (u64, Arc<Context>) {
-        match &self.context {
-            Some((id, context)) if context.clock == clock && context.devices == outlet.devices => {
-                (*id, Arc::clone(context))
-            }
-            _ => {
-                let devices = outlet.devices.to_vec();
-                let context = Arc::new(Context { clock, wall_offset_ns: clock::wall_offset_ns(), devices });
-                let id = wire::context_id(&context);
-                self.context = Some((id, Arc::clone(&context)));
-                (id, context)
-            }
-        }
-    }
 }
 
 /// How long to wait after so many vain looks at a target: doubling from half a minute to five.
