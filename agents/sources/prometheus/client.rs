@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, TRANSFER_ENCODING};
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url};
 
 use super::settings::ScrapeSettings;
@@ -95,12 +95,18 @@ impl Scraper {
 }
 
 async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+    let has_length = response.content_length().is_some() || response.headers().contains_key(TRANSFER_ENCODING);
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
         body.extend_from_slice(&chunk);
         if body.len() > BODY_MAX {
             return Err(format!("the page is longer than {} MiB", BODY_MAX >> 20));
         }
+    }
+    if !has_length {
+        // Nobody said where it ends: half a line may hold half a number.
+        let lines = body.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        body.truncate(lines);
     }
     Ok(body)
 }

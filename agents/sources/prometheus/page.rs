@@ -124,6 +124,31 @@ mod tests {
     }
 
     #[test]
+    fn no_byte_of_a_line_spoils_another_line() {
+        let lines = [
+            r#"dcgm_power_usage{uuid="1",a="x\\\"y"} 1.5e3 1000000000000 # {t="v"} 1"#,
+            r#"dcgm_power_usage{uuid="2", } 2"#,
+            "# EOF",
+        ];
+        let text = lines.join("\n");
+        let values = |bytes: &[u8]| {
+            let page = Page::read(bytes, &selection(&[]), 1_000_000_000_000);
+            page.series.iter().map(|(_, series)| series.value.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(values(text.as_bytes()), ["1.5e3", "2"]);
+        for at in 0..text.len() {
+            for byte in [b'"', b'\\', b'{', b'}', b'=', b',', b' ', b'#', b'\r', b'-', b'e', 0, 0xff, 0xc3] {
+                let mut bytes = text.clone().into_bytes();
+                if std::mem::replace(&mut bytes[at], byte) == b'\n' {
+                    continue;
+                }
+                let (kept, found) = (if at < lines[0].len() { "2" } else { "1.5e3" }, values(&bytes));
+                assert!(found.iter().any(|value| value == kept), "byte {at} is {byte}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_value_of_another_time_is_refused() {
         let page = "dcgm_power_usage{uuid=\"1\"} 1 1000000000000\ndcgm_power_usage{uuid=\"2\"} 2 1000000240000";
         let page = Page::read(page.as_bytes(), &selection(&[]), 1_000_000_300_001);

@@ -137,6 +137,20 @@ async fn whatever_is_no_page_is_no_reading_and_the_next_one_is() {
 }
 
 #[tokio::test]
+async fn half_a_number_is_none() {
+    let exporter = Loopback::new();
+    let mut target = exporter.target(HOST, "");
+    let page = dcgm(1, "100") + dcgm(2, "1234").trim_end();
+    exporter.says(&page);
+    assert!(matches!(target.probe().await, Reach::Found { .. }));
+    assert_eq!(read(&mut *target).await.expect("a reading"), [power(0, 100_000)], "it may go on");
+    // Who says how long the page is need not end its last line.
+    let length = page.len();
+    exporter.answers(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}"));
+    assert_eq!(read(&mut *target).await.expect("a reading"), [power(0, 100_000), power(1, 1_234_000)]);
+}
+
+#[tokio::test]
 async fn a_page_without_end_is_given_up() {
     let exporter = Loopback::new();
     let mut target = exporter.target(HOST, "");
