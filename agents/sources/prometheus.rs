@@ -6,8 +6,8 @@
 //! machine itself use. What is no value is refused by its reason and counted, what is known to be no account
 //! of its own is left out and said once.
 //!
-//! **Counters.** No page says when a register began, or where it wraps: none declares a modulus, and a fall
-//! is a reset, over which nothing is booked. Only of exporters that add up themselves the counter begins
+//! **Counters.** No page says when a register began, or where it wraps: without a word of the configuration a
+//! fall is a reset, over which nothing is booked. Only of exporters that add up themselves the counter begins
 //! anew with the process, as `process_start_time_seconds` tells.
 //!
 //! **Periods.** An account's period is that of the readings, or of the exporter if it has new values more

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, Killed, Row, Server, free_address, now_ms, rows, series, slots_around, wait_for};
+use crate::harness::{Home, Killed, Row, Server, now_ms, rows, series, slots_around, wait_for};
 
 /// A busy machine has done within this what takes it a second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -135,8 +135,6 @@ struct Scene {
     home: Home,
     server: Server,
     _agent: Killed,
-    /// Where the agent shows how it is.
-    shown: String,
     from_ms: i64,
 }
 
@@ -145,9 +143,8 @@ impl Scene {
         let home = Home::new();
         let server = home.start();
         let targets: String = targets.iter().map(|one| format!("[[sources.prometheus.targets]]\n{one}\n")).collect();
-        let shown = free_address();
         let config = format!(
-            "[metrics]\nlisten = \"{shown}\"\n[agent]\nhost = \"scraper\"\n[uplink]\ninterval_s = 1\n[sources]\nnvml.enabled = false\n\
+            "[metrics]\nlisten = \"127.0.0.1:0\"\n[agent]\nhost = \"scraper\"\n[uplink]\ninterval_s = 1\n[sources]\nnvml.enabled = false\n\
              rapl.enabled = false\nhwmon.enabled = false\n[sources.prometheus]\nperiod_ms = 200\ntimeout_ms = 400\n{targets}"
         );
         let config = home.write("agent.toml", config);
@@ -159,11 +156,19 @@ impl Scene {
             .arg("--state-dir")
             .arg(home.path("agent"));
         let agent = command.stdout(Stdio::null()).stderr(log).spawn().expect("the agent");
-        Self { home, server, _agent: Killed(agent), shown: format!("http://{shown}"), from_ms: now_ms() }
+        Self { home, server, _agent: Killed(agent), from_ms: now_ms() }
     }
 
     fn logged(&self) -> String {
         std::fs::read_to_string(self.home.path("agent.log")).unwrap_or_default()
+    }
+
+    /// Where the agent shows how it is: it says so.
+    fn agent_url(&self) -> String {
+        let logged = self.logged();
+        let line = logged.lines().find_map(|line| line.split_once("metrics on "));
+        let url = line.and_then(|(_, url)| url.trim().strip_suffix("/metrics"));
+        url.unwrap_or_else(|| panic!("no metrics of the agent\n{logged}")).to_owned()
     }
 
     /// What was booked so far, by host and device.
@@ -232,7 +237,7 @@ fn a_scraped_counter_is_the_ledgers_to_the_microjoule_whatever_the_exporter_does
     let hosts: Vec<String> = scene.rows().iter().map(|row| row.by["host"].clone()).collect();
     assert!(!hosts.iter().any(|host| host == "somebody-else"), "{hosts:?}");
     // The garbage line of each page is counted.
-    let refused = crate::harness::counter(&scene.shown, "wattledger_agent_refused_total", "reason=\"malformed\"");
+    let refused = crate::harness::counter(&scene.agent_url(), "wattledger_agent_refused_total", "reason=\"malformed\"");
     assert!(refused >= 5.0, "{refused}");
     // What is said of a fault is said once for each time that it begins.
     let logged = scene.logged();

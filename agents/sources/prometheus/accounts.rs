@@ -23,6 +23,8 @@ pub(super) struct Account {
     pub(super) counter: Option<Value>,
     /// What its counter counts from; zero if there is none.
     pub(super) epoch: u64,
+    /// Whether its counter is a register of the kernel's powercap zones, which wraps.
+    pub(super) is_rapl: bool,
     /// How often its values are new, in nanoseconds; zero for at every request.
     pub(super) renews_ns: u64,
     /// Who shows it, for people.
@@ -83,6 +85,7 @@ pub(super) fn accounts(page: &Page<'_>) -> Content {
             power: power.map(|chosen| chosen.value),
             counter: counter.map(|chosen| chosen.value),
             epoch: counter.map_or(0, |chosen| epoch(chosen.known, page)),
+            is_rapl: counter.is_some_and(|chosen| is_rapl(chosen.known)),
             renews_ns: chosen_period(&[power, counter], page),
             about: about(shown.known.exporter, power, counter),
         });
@@ -167,6 +170,12 @@ fn epoch(known: Known, page: &Page<'_>) -> u64 {
         Counts::Register => "",
     };
     meter::hash::epoch(&format!("{}/{}/{start}", known.exporter.name, known.order.1))
+}
+
+/// Whether a counter is a powercap zone's register as it stands.
+fn is_rapl(known: Known) -> bool {
+    let name = known.metric.name;
+    known.exporter.counts == Counts::Register && (name.contains("_rapl_") || name.starts_with("scaph_"))
 }
 
 /// How often an account's values are new: as its exporter renews them, or as its sensor averages.

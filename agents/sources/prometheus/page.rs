@@ -28,6 +28,8 @@ pub(super) struct Selection {
     pub(super) prefix: String,
     /// Labels and values that a series must have, where a page holds several machines.
     pub(super) only: BTreeMap<String, String>,
+    /// Where registers of powercap zones wrap, in µJ, by the zone's name: the configuration's word.
+    pub(super) ranges: BTreeMap<String, u64>,
 }
 
 /// The known series of a page, in the order of its lines.
@@ -108,7 +110,7 @@ mod tests {
 
     fn selection(only: &[(&str, &str)]) -> Selection {
         let only = only.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
-        Selection { kind: OwnerKind::Host, prefix: String::new(), only }
+        Selection { kind: OwnerKind::Host, prefix: String::new(), only, ranges: BTreeMap::new() }
     }
 
     #[test]

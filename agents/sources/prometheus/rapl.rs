@@ -1,6 +1,8 @@
 //! CPU packages and memory: which account a series of one is. Names are those of the source `rapl`.
 
-use meter::Scope;
+use std::collections::BTreeMap;
+
+use meter::{AccountKey, Microjoules, Scope};
 
 use super::exporters::{Spot, account, part};
 use super::page::Page;
@@ -129,4 +131,17 @@ pub(super) fn scaphandre_host(_: &Series<'_>, page: &Page<'_>) -> Spot {
         return Spot::Left("Scaphandre's figure for the host is the sum of its sockets");
     }
     account(Scope::Cpu, "packages")
+}
+
+/// Where the register of an account's zone wraps, if the configuration says so. A sum of registers wraps
+/// nowhere in particular.
+pub(super) fn range(key: &AccountKey, ranges: &BTreeMap<String, u64>) -> Option<Microjoules> {
+    let zone = match (key.scope, &*key.device) {
+        (_, "packages") => return None,
+        (Scope::Dram, _) => "dram",
+        (Scope::Cpu, "psys") => "psys",
+        (Scope::Cpu, device) => device.split_once('/').map_or("package", |(_, part)| part),
+        _ => return None,
+    };
+    ranges.get(zone).copied().map(Microjoules)
 }

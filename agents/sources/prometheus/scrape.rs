@@ -10,6 +10,7 @@ use reqwest::Url;
 use super::accounts::{Account, Content, accounts};
 use super::client::Scraper;
 use super::page::{Page, Selection};
+use super::rapl;
 use super::value::Value;
 use crate::clock::wall_ns;
 use crate::sources::target::{Outlet, Reach, Target};
@@ -73,7 +74,7 @@ impl Scrape {
             key: account.key.clone(),
             period_ns: self.period_ns.max(account.renews_ns),
             limit: Milliwatts(0),
-            modulus: None,
+            modulus: account.is_rapl.then(|| rapl::range(&account.key, &self.selection.ranges)).flatten(),
             epoch: account.epoch,
         }
     }

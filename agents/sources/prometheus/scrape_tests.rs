@@ -183,6 +183,38 @@ async fn a_counter_that_an_exporter_keeps_begins_anew_with_it() {
 }
 
 #[tokio::test]
+async fn where_a_register_wraps_the_configuration_may_say() {
+    let exporter = Loopback::new();
+    let ranges = r#", "max_energy_range_uj": {"package": 262143328850, "dram": 65712999613}"#;
+    exporter.says(
+        "node_rapl_package_joules_total{index=\"1\",path=\"/s/intel-rapl:1\"} 5\n\
+         node_rapl_dram_joules_total{index=\"0\",path=\"/s/intel-rapl:1:0\"} 6\n\
+         node_rapl_core_joules_total{index=\"0\",path=\"/s/intel-rapl:1:1\"} 7\n\
+         kepler_node_cpu_joules_total{zone=\"dram\",path=\"/s/intel-rapl:7:1\"} 8\n\
+         scaph_host_energy_microjoules 9\n",
+    );
+    let wraps = async |more: &str| {
+        let mut target = exporter.target(HOST, more);
+        assert!(matches!(target.probe().await, Reach::Found { .. }));
+        let devices = target.outlets()[0].devices.iter();
+        devices.map(|decl| (decl.key.to_string(), decl.modulus.map(|range| range.0))).collect::<Vec<_>>()
+    };
+    let expected = |package, dram| {
+        [
+            ("cpu:package-1", package),
+            ("cpu:package-1/core", None),
+            ("cpu:packages", None),
+            ("dram:package-1", dram),
+            // Kepler's own sum, or a register: it does not say.
+            ("dram:package-7", None),
+        ]
+        .map(|(key, range)| (key.to_owned(), range))
+    };
+    assert_eq!(wraps(ranges).await, expected(Some(262_143_328_850), Some(65_712_999_613)));
+    assert_eq!(wraps("").await, expected(None, None));
+}
+
+#[tokio::test]
 async fn secrets_are_sent_and_never_shown() {
     let exporter = Loopback::new();
     let secret = tempfile::NamedTempFile::new().expect("a file");

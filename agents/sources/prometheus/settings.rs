@@ -7,6 +7,9 @@ use meter::{Labels, OwnerKind, hostlist, reading};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+/// The powercap zones that are read, by the kernel's names less their numbers.
+const ZONES: [&str; 5] = ["package", "dram", "core", "uncore", "psys"];
+
 /// Settings of the source `prometheus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -41,6 +44,9 @@ pub struct ScrapeSettings {
     pub only: BTreeMap<String, String>,
     /// What the exporter's configuration puts before every metric's name.
     pub prefix: String,
+    /// What the files `max_energy_range_uj` of these machines' powercap zones hold, in µJ, by the zone's name:
+    /// `package = 262143328850`. No page says it, and without it nothing is booked over a wrap.
+    pub max_energy_range_uj: BTreeMap<String, u64>,
     /// Labels of these owners.
     pub labels: Labels,
     /// Milliseconds between readings, in place of the source's.
@@ -113,6 +119,12 @@ impl ScrapeSettings {
         for (key, value) in &self.labels {
             if !reading::label_key_is_valid(key) || !reading::label_value_is_valid(value) {
                 return Err(format!(".labels.{key} = {value:?}: no label can be so"));
+            }
+        }
+        for (zone, range) in &self.max_energy_range_uj {
+            if !ZONES.contains(&zone.as_str()) || *range == 0 {
+                let zones = ZONES.join(", ");
+                return Err(format!(".max_energy_range_uj.{zone} = {range}: it is above 0, for one of {zones}"));
             }
         }
         self.check_access()
@@ -201,6 +213,11 @@ mod tests {
             (target(r#""file_sd": "/f.json", "url": "http://a""#), vec!["targets[0].url", "file_sd"]),
             (target(&format!(r#"{at}, "period_ms": 1"#)), vec!["targets[0].period_ms = 1"]),
             (target(&format!(r#"{at}, "labels": {{"a b": "c"}}"#)), vec!["targets[0].labels.a b"]),
+            (
+                target(&format!(r#"{at}, "max_energy_range_uj": {{"pkg": 1}}"#)),
+                vec!["max_energy_range_uj.pkg", "package"],
+            ),
+            (target(&format!(r#"{at}, "max_energy_range_uj": {{"dram": 0}}"#)), vec!["max_energy_range_uj.dram = 0"]),
             (target(&format!(r#"{at}, "user": "u""#)), vec!["targets[0]", ".user", "password_file"]),
             (target(&format!(r#"{at}, "password_env": "P""#)), vec!["targets[0]", ".user"]),
             (target(&format!(r#"{at}, "token_env": "P", "token_file": "/t""#)), vec!["targets[0]", "several secrets"]),

@@ -63,6 +63,7 @@ fn scrape(place: Place, entry: &ScrapeSettings, settings: &PrometheusSettings, s
         kind: place.owner.kind,
         prefix: entry.prefix.clone(),
         only: entry.only.iter().map(with_name).collect(),
+        ranges: entry.max_energy_range_uj.clone(),
     };
     let period = period_ns(entry.period_ms.unwrap_or(settings.period_ms));
     Scrape::new(place.url, place.owner, place.labels, selection, period, scraper)

@@ -1,5 +1,7 @@
 //! Small pages of every exporter, written by hand from its documentation and source, and what they come to.
 
+use std::collections::BTreeMap;
+
 use meter::OwnerKind;
 
 use super::accounts::{Account, Content, accounts};
@@ -16,7 +18,7 @@ pub(super) struct Shown {
 }
 
 pub(super) fn selection(kind: OwnerKind) -> Selection {
-    Selection { kind, prefix: String::new(), only: std::collections::BTreeMap::new() }
+    Selection { kind, prefix: String::new(), only: BTreeMap::new(), ranges: BTreeMap::new() }
 }
 
 pub(super) fn content(page: &[u8], selection: &Selection) -> Content {
