@@ -144,13 +144,14 @@ impl Scene {
         let server = home.start();
         let targets: String = targets.iter().map(|one| format!("[[sources.prometheus.targets]]\n{one}\n")).collect();
         let config = format!(
-            "[metrics]\nlisten = \"127.0.0.1:0\"\n[agent]\nhost = \"scraper\"\n[uplink]\ninterval_s = 1\n[sources]\nnvml.enabled = false\n\
+            "[agent]\nhost = \"scraper\"\n[uplink]\ninterval_s = 1\n[sources]\nnvml.enabled = false\n\
              rapl.enabled = false\nhwmon.enabled = false\n[sources.prometheus]\nperiod_ms = 200\ntimeout_ms = 400\n{targets}"
         );
         let config = home.write("agent.toml", config);
         let log = std::fs::File::create(home.path("agent.log")).expect("a log file");
         let mut command = home.command(env!("CARGO_BIN_EXE_wattledger-agent"));
         command
+            .env("WATTLEDGER_AGENT__METRICS__LISTEN", "127.0.0.1:0")
             .args(["run", "--server", &server.url, "--config"])
             .arg(config)
             .arg("--state-dir")
@@ -271,6 +272,9 @@ fn an_exporter_that_counts_itself_begins_anew_when_it_is_restarted() {
     scene.wait_for_energy("cpu-1", "cpu", "package-0", first.moves_uj() + second.moves_uj());
 }
 
+/// Where the register of the package wraps, in mJ: a little above where it begins.
+const RANGE_MJ: u64 = 60_100_000;
+
 #[test]
 fn several_exporters_of_one_host_are_one_host_and_each_device_once() {
     let (gpu, cpu) = (Counter::new(7_000_000, 250_000, 2000), Counter::new(60_000_000, 120_000, 2000));
@@ -285,7 +289,7 @@ fn several_exporters_of_one_host_are_one_host_and_each_device_once() {
             )
         }),
         Exporter::new(move || {
-            let joules = by_node.mj() as f64 / 1000.0;
+            let joules = (by_node.mj() % RANGE_MJ) as f64 / 1000.0;
             format!(
                 "node_rapl_package_joules_total{{index=\"0\",path=\"/sys/class/powercap/intel-rapl:0\"}} {joules}\n\
                  node_rapl_package_joules_total{{index=\"0\",path=\"/sys/class/powercap/intel-rapl-mmio:0\"}} {joules}\n\
@@ -293,7 +297,9 @@ fn several_exporters_of_one_host_are_one_host_and_each_device_once() {
             )
         }),
     ];
-    let scene = Scene::new(&exporters.each_ref().map(|one| format!("hosts = \"n1\"\nurl = \"{}\"", one.url)));
+    let range = format!("max_energy_range_uj = {{ package = {RANGE_MJ}000 }}");
+    let targets = exporters.each_ref().map(|one| format!("hosts = \"n1\"\nurl = \"{}\"\n{range}", one.url));
+    let scene = Scene::new(&targets);
     scene.wait_for_device("n1", "gpu", GPU);
     scene.wait_for_device("n1", "cpu", "package-0");
     exporters.iter().for_each(Exporter::is_read);
