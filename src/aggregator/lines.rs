@@ -9,9 +9,13 @@
 //! slots of that row. That is what keeps a slot from counting twice, or not at all, while a commit
 //! moves it.
 //!
-//! Billed are hosts, and chassis that the inventory puts no host into. A chassis with one host is that
-//! host's outer meter, unless the host has one of its own in the slot (in band goes before scraped); a
-//! chassis with several is split among them (`lines/shared.rs`). Meters are references and never billed.
+//! Billed are hosts, and chassis that no host sits in. A chassis with one host is billed together with it,
+//! as [`energy::boundary`] decides between their meters; a chassis with several is split among them
+//! (`lines/shared.rs`). A device at several owners is billed at one (`lines/elsewhere.rs`). Meters are
+//! references and never billed.
+//!
+//! What a meter missed depends on days before the window; they are read first, for owners that need it
+//! (`lines/missed.rs`).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -205,10 +209,10 @@ fn add_part<'a>(
     units: &mut [Unit<'a>],
     rollup: &mut Rollup<'_>,
 ) -> Result<(), LinesError> {
-    let hour = |slot: Slot| Slot(slot.hour().0 * 4);
-    if let Some(since) = units.iter().filter_map(Unit::looks_back_to).min() {
-        let before = Window::of_slots(since, hour(window.first()).max(since));
-        read_part(store, before, units, Unit::remembers, rollup)?;
+    // Up to the hour in which the window begins: that one is read with it.
+    let until = Slot(window.first().hour().0 * 4);
+    if let Some(since) = units.iter().filter_map(Unit::looks_back_to).min().filter(|since| *since < until) {
+        read_part(store, Window::of_slots(since, until), units, Unit::remembers, rollup)?;
     }
     read_part(store, window, units, |_| true, rollup)?;
     units.iter_mut().try_for_each(|unit| unit.finish(rollup))?;

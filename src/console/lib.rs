@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod error;
 mod figures;
+mod footnotes;
 mod host;
 mod report;
 mod table;

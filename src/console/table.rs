@@ -252,6 +252,8 @@ fn footer(answer: &Answer, left_out: &[String]) -> Vec<String> {
     if missing > 0.5 {
         lines.push(format!("not covered: {} of host time had no readings", duration(missing)));
     }
+    lines.extend(crate::footnotes::methods(answer));
+    lines.extend(crate::footnotes::flags(answer));
     if !left_out.is_empty() {
         lines.push(format!("left out for the terminal's width: {}", left_out.join(", ")));
     }

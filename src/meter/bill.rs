@@ -120,11 +120,6 @@ impl Doubts {
     pub const fn contains(self, doubt: Doubt) -> bool {
         self.0 & doubt as u8 != 0
     }
-
-    /// The stable words, in the order of [`Doubt::ALL`].
-    pub fn codes(self) -> impl Iterator<Item = &'static str> {
-        Doubt::ALL.into_iter().filter(move |&doubt| self.contains(doubt)).map(Doubt::code)
-    }
 }
 
 impl DoubtCounts {

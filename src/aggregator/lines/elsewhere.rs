@@ -18,6 +18,8 @@ use meter::{Owner, OwnerKind, Quality, Slot, Utc};
 use super::Figures;
 use super::ground::overlap;
 use crate::doubles::Seat;
+use crate::published::Snapshot;
+use crate::topology::Topology;
 
 /// What one owner's account says for itself.
 pub(super) struct Claim<'a> {
@@ -41,13 +43,8 @@ pub(super) type Contests<'a> = HashMap<&'a Owner, Vec<Contest<'a>>>;
 pub(super) fn contests<'a>(figures: &Figures<'a>) -> Contests<'a> {
     let mut contests = Contests::new();
     for seats in &figures.snapshot.doubles().0 {
-        let seats: Vec<&Seat> = seats.iter().filter(|seat| !is_of_a_host_among(seat, seats, figures)).collect();
-        let claim = |seat: &&'a Seat| {
-            let state: &OwnerState = &figures.snapshot.owner(&seat.owner)?.state;
-            Some(Claim::of(state.accounts.get(seat.account)?, state))
-        };
-        let claims: Option<Rc<[Claim<'a>]>> = seats.iter().map(claim).collect();
-        let Some(claims) = claims.filter(|claims| claims.len() > 1) else { continue };
+        let Some((seats, claims)) = claims(figures.snapshot, figures.topology, seats) else { continue };
+        let claims: Rc<[Claim<'a>]> = claims.into();
         for (mine, seat) in seats.into_iter().enumerate() {
             let contest = Contest { account: seat.account, mine, claims: Rc::clone(&claims) };
             contests.entry(&seat.owner).or_default().push(contest);
@@ -56,9 +53,25 @@ pub(super) fn contests<'a>(figures: &Figures<'a>) -> Contests<'a> {
     contests
 }
 
+/// The seats of a device that are billed apart, with what their accounts say for themselves; nothing if there
+/// is but one.
+fn claims<'a>(
+    snapshot: &'a Snapshot,
+    topology: &Topology,
+    seats: &'a [Seat],
+) -> Option<(Vec<&'a Seat>, Vec<Claim<'a>>)> {
+    let apart: Vec<&Seat> = seats.iter().filter(|seat| !is_of_a_host_among(seat, seats, topology)).collect();
+    let claim = |seat: &&'a Seat| {
+        let state: &OwnerState = &snapshot.owner(&seat.owner)?.state;
+        Some(Claim::of(state.accounts.get(seat.account)?, state))
+    };
+    let claims: Vec<Claim<'a>> = apart.iter().map(claim).collect::<Option<_>>()?;
+    (claims.len() > 1).then_some((apart, claims))
+}
+
 /// Whether the seat is at a chassis that another seat's host sits in: owner and chassis are billed together.
-fn is_of_a_host_among(seat: &Seat, seats: &[Seat], figures: &Figures<'_>) -> bool {
-    let hosts = figures.topology.hosts_of(&seat.owner).filter(|_| seat.owner.kind == OwnerKind::Chassis);
+fn is_of_a_host_among(seat: &Seat, seats: &[Seat], topology: &Topology) -> bool {
+    let hosts = topology.hosts_of(&seat.owner).filter(|_| seat.owner.kind == OwnerKind::Chassis);
     hosts.is_some_and(|hosts| seats.iter().any(|other| hosts.contains(&other.owner)))
 }
 

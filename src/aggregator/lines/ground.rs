@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use cost::HostId;
 use energy::boundary::Place;
-use meter::{Owner, Slot, Utc};
+use meter::{ByQuality, Energy, Owner, Slot, Utc};
 
 use super::elsewhere::Contest;
 use crate::published::OwnerView;
@@ -25,6 +25,14 @@ pub(super) struct Ground<'a> {
     pub(super) stretches: Vec<Stretch>,
     /// Its devices that other owners have too.
     pub(super) contests: Vec<Contest<'a>>,
+}
+
+/// What a slot says of an owner's share of a chassis.
+pub(super) enum Weight {
+    /// It meters itself: this much of the chassis is its own.
+    Meter(ByQuality),
+    /// It does not: what its components used.
+    Components(Energy),
 }
 
 /// Where an owner sat in each slot, as a number.

@@ -50,6 +50,12 @@ impl Meters {
         Self { pending_from, components_until, missed_from }
     }
 
+    /// Of this or of other meters, whichever counts in a slot.
+    pub(super) fn or(self, other: Self) -> Self {
+        let missed_from = self.missed_from.into_iter().chain(other.missed_from).min();
+        Self { pending_from: self.pending_from.max(other.pending_from), missed_from, ..self }
+    }
+
     /// How much of a slot's end the meter may still tell of, in nanoseconds.
     pub(super) fn pending_ns(&self, slot: Slot) -> u64 {
         let Some((from, until)) = self.pending_from.zip(self.components_until) else { return 0 };

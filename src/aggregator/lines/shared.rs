@@ -18,8 +18,9 @@ use energy::{Account, Billed, Boundary, Cell, Missed};
 use meter::{Method, Owner, SLOT_NS, Slot};
 
 use super::elsewhere::{self, Contest, Contests};
+use super::ground::Weight;
 use super::missed::Meters;
-use super::unit::{Unit, Weight};
+use super::unit::Unit;
 use super::waiting::Waiting;
 use super::{Figures, LinesError, all_chassis_of, ground, read};
 use crate::published::OwnerView;
@@ -100,23 +101,27 @@ pub(super) fn add_shared<'a>(
 }
 
 impl<'a> Shared<'a> {
-    /// What a host's meter is told by: its own accounts, and the meters of every chassis it ever sat in.
+    /// What a host's meter is told by: its own accounts, or those of one of the chassis that it ever sat in. Where
+    /// it sits is another matter in each slot, so what any of them misses is looked into.
     fn meters(&self, figures: &Figures<'a>, host: &Owner, window: Window) -> Meters {
-        let hosts = figures.snapshot.owner(host);
-        let accounts = |view: &'a OwnerView, of: fn(&Boundary, usize) -> bool| {
-            let boundary = Boundary::new(&view.state.keys, &[]);
-            let accounts = view.state.accounts.iter().enumerate();
-            let wanted = accounts.filter(move |(index, account)| of(&boundary, *index) && !account.is_unread());
-            wanted.map(|(_, account)| account).collect::<Vec<&Account>>()
-        };
-        let components = hosts.map(|view| accounts(view, Boundary::is_component)).unwrap_or_default();
-        let mut meters = hosts.map(|view| accounts(view, Boundary::is_meter)).unwrap_or_default();
-        for chassis in all_chassis_of(figures, host) {
-            meters.extend(accounts(chassis, Boundary::is_meter));
-        }
+        let own = figures.snapshot.owner(host).map(|view| &**view);
+        let components = own.map(|view| accounts(view, Boundary::is_component)).unwrap_or_default();
         let components_until = components.iter().map(|account| account.frontier.at).max();
-        Meters::among(&meters, components_until, window, figures.now)
+        let sources = own.into_iter().chain(all_chassis_of(figures, host));
+        let told = sources.map(|view| {
+            let meters = accounts(view, Boundary::is_meter);
+            Meters::among(&meters, components_until, window, figures.now)
+        });
+        told.fold(Meters { components_until, ..Meters::default() }, Meters::or)
     }
+}
+
+/// The accounts of an owner that are of a kind and were ever read.
+fn accounts(view: &OwnerView, is_wanted: fn(&Boundary, usize) -> bool) -> Vec<&Account> {
+    let boundary = Boundary::new(&view.state.keys, &[]);
+    let accounts = view.state.accounts.iter().enumerate();
+    let wanted = accounts.filter(|(index, account)| is_wanted(&boundary, *index) && !account.is_unread());
+    wanted.map(|(_, account)| account).collect()
 }
 
 /// Hosts and the chassis that they share.

@@ -10,7 +10,7 @@ use meter::{AccountKey, ByQuality, Doubt, DoubtCounts, Energy, Method, Methods, 
 
 use super::Figures;
 use super::elsewhere::{self, Contest};
-use super::ground::{Ground, Seat, Stretch, overlap};
+use super::ground::{Ground, Seat, Stretch, Weight, overlap};
 use super::missed::{self, Meters};
 use super::waiting::Waiting;
 use crate::published::OwnerView;
@@ -55,14 +55,6 @@ struct Sum {
     time: HostTime,
     methods: Methods,
     doubts: DoubtCounts,
-}
-
-/// What a slot says of an owner's share of a chassis.
-pub(super) enum Weight {
-    /// It meters itself: this much of the chassis is its own.
-    Meter(ByQuality),
-    /// It does not: what its components used.
-    Components(Energy),
 }
 
 impl<'a> Unit<'a> {
@@ -315,11 +307,14 @@ impl<'a> Unit<'a> {
 
     /// Adds what comes on top of its own meter, and names the way in which a chassis was shared out.
     fn take_share(&mut self, slot: Slot) {
-        while let Some((_, method, on_top)) = self.shared.pop_front_if(|(shared, ..)| *shared <= slot) {
-            if let Some(rest) = on_top {
+        while let Some((of, method, on_top)) = self.shared.pop_front_if(|(shared, ..)| *shared <= slot) {
+            let is_linked = self.billed.survey.meter.is_some_and(|meter| meter.linked);
+            if of < slot {
+                // Before the window, and not billed.
+            } else if let Some(rest) = on_top {
                 self.billed.lines.iter_mut().filter(|line| line.account.is_none()).for_each(|line| line.energy += rest);
                 self.billed.methods.insert(method);
-            } else if self.billed.survey.meter.is_some_and(|meter| meter.linked) {
+            } else if is_linked {
                 self.billed.methods.remove(Method::Meter);
                 self.billed.methods.insert(method);
             }

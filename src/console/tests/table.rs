@@ -165,3 +165,34 @@ fn without_keys_there_is_one_line_for_all() {
     let lines = squeezed(&render(&answer(envelope(&[], None, "UTC", &rows, &total)), 80, false));
     assert_eq!(lines[2], "all 5.0000 100.0 % 100.0 % 0.0 %");
 }
+
+#[test]
+fn what_the_energy_rests_on_and_whom_to_look_at_stand_below() {
+    let mut fleet = fleet();
+    assert!(!render(&answer(fleet.clone()), WIDE, false).contains("component"), "an older server says nothing of it");
+    let quality = &mut fleet["total"]["quality"];
+    quality["metered_seconds"] = json!(3_000_000.0);
+    quality["summed_seconds"] = json!(678_000.0);
+    quality["ratio_seconds"] = json!(5400.0);
+    fleet["total"]["methods"] =
+        json!(["meter", "component-sum", "component-ratio", "shared-chassis/component-energy", "from-the-future"]);
+    fleet["total"]["flags"] = json!({"meter-below-components": 9, "new-flag": 1});
+    let host = |n: u32| {
+        let flags = if n == 1 { json!({"new-flag": 1}) } else { json!({"meter-below-components": 1}) };
+        json!({"cluster": "default", "host": format!("n{n}\u{1b}[31m"), "flags": flags})
+    };
+    fleet["flagged"] = (1..=8).map(host).collect();
+    fleet["flagged_hosts"] = json!(8);
+    let table = render(&answer(fleet.clone()), WIDE, false);
+    for line in [
+        "billed at meters for 81.5 % of the covered time, else summed from components",
+        "meters missed 1 h 30 min of host time: components times their usual ratio, as estimated",
+        "shared chassis are split by the energy of components",
+        "the meter shows less than the components inside it: n2\u{fffd}[31m, n3\u{fffd}[31m, n4\u{fffd}[31m, n5\u{fffd}[31m, n6\u{fffd}[31m, and 2 more",
+        "new-flag: n1\u{fffd}[31m",
+    ] {
+        assert!(table.lines().any(|shown| shown.trim() == line), "{line:?} is not in\n{table}");
+    }
+    fleet["flagged_hosts"] = json!(500);
+    assert!(render(&answer(fleet), WIDE, false).contains("n6\u{fffd}[31m, and more"));
+}

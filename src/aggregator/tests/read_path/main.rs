@@ -2,11 +2,13 @@
 
 #![cfg(test)]
 
+mod boundary;
 mod fleet;
 mod inventory;
 mod lists;
 mod metrics;
 mod page;
+mod partitions;
 mod rollup;
 mod served;
 mod topology;

@@ -14,22 +14,22 @@ use store::Store;
 
 use crate::fleet::{Fleet, MONDAY, cell, host, kj};
 
-struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     fleet: &'a Fleet,
-    snapshot: Snapshot,
-    topology: Topology,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) topology: Topology,
     now: Utc,
-    factor: Ratio,
+    pub(crate) factor: Ratio,
 }
 
 impl<'a> Ask<'a> {
-    fn of(fleet: &'a Fleet, csv: &str, now: Utc) -> Self {
+    pub(crate) fn of(fleet: &'a Fleet, csv: &str, now: Utc) -> Self {
         let inventory = inventory("inventory.csv", csv.as_bytes()).expect("a good inventory");
         let topology = Topology::new(inventory.into(), fleet.snapshot(now).hardware());
         Self { fleet, snapshot: fleet.snapshot(now), topology, now, factor: Ratio::default() }
     }
 
-    fn answer(&self, by: &str, select: &str, step: Option<Step>, slots: std::ops::Range<i32>) -> Answer {
+    pub(crate) fn answer(&self, by: &str, select: &str, step: Option<Step>, slots: std::ops::Range<i32>) -> Answer {
         let labels = label_keys(&self.snapshot, &self.topology.inventory);
         let query = CostQuery {
             window: Window::of_slots(Slot(slots.start), Slot(slots.end)),
@@ -45,7 +45,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Kilojoules by the values of `by`.
-    fn kj(&self, by: &str, select: &str, slots: std::ops::Range<i32>) -> BTreeMap<String, i128> {
+    pub(crate) fn kj(&self, by: &str, select: &str, slots: std::ops::Range<i32>) -> BTreeMap<String, i128> {
         let answer = self.answer(by, select, None, slots);
         let name = |row: &cost::Row| by.split(',').map(|key| row.value(key)).collect::<Vec<_>>().join(",");
         let rows: BTreeMap<String, i128> =
@@ -55,7 +55,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-fn figures(pairs: &[(&str, i128)]) -> BTreeMap<String, i128> {
+pub(crate) fn figures(pairs: &[(&str, i128)]) -> BTreeMap<String, i128> {
     pairs.iter().map(|(name, kj)| ((*name).to_owned(), *kj)).collect()
 }
 
