@@ -14,6 +14,7 @@ use meter::{OwnerKind, Refusal, Utc};
 
 use crate::hosts_view::{HostState, fenced};
 use crate::published::{OwnerView, Snapshot};
+use crate::summary::Summary;
 use crate::topology::Topology;
 use crate::topology::unmatched::{Kind as UnmatchedKind, counts};
 use crate::whole::Whole;
@@ -31,6 +32,8 @@ pub struct Scrape {
     pub snapshot: Arc<Snapshot>,
     /// Labels, links, and who is retired.
     pub topology: Arc<Topology>,
+    /// Today's bill, for what is doubtful about it.
+    pub summary: Option<Arc<Summary>>,
     /// The clock.
     pub now: Utc,
     /// Under which name each label key is exposed: the same on every host; see [`text::label_names`].

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use energy::{Account, Flag, OwnerState};
-use meter::{ByQuality, Energy, Labels, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Utc};
+use meter::{ByQuality, Doubt, Energy, Labels, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Scope, Utc};
 use serde::Serialize;
 
 use crate::query::rfc3339;
@@ -276,6 +276,13 @@ pub fn host_view(whole: &Whole<'_>, topology: &Topology, now: Utc) -> HostView {
 }
 
 impl HostView {
+    /// The view with what is doubtful about today's bill.
+    #[must_use]
+    pub fn with_doubts(mut self, doubts: &[&'static str]) -> Self {
+        self.flags.extend(doubts);
+        self
+    }
+
     /// The view with the machine that is refused under the host's name, if one is.
     #[must_use]
     pub fn with_refused(mut self, machine: Option<RefusedMachine>) -> Self {
@@ -283,6 +290,18 @@ impl HostView {
             self.flags.push(MACHINE_REFUSED);
         }
         self.refused_machine = machine;
+        self
+    }
+}
+
+impl DeviceView {
+    /// The view with what is doubtful about today's bill of its owner, if that is about an outer meter.
+    #[must_use]
+    pub fn with_doubts(mut self, doubts: &[&'static str]) -> Self {
+        let code = Doubt::MeterBelowComponents.code();
+        if self.scope == Scope::Chassis.word() && doubts.contains(&code) {
+            self.flags.push(code);
+        }
         self
     }
 }

@@ -43,6 +43,8 @@ pub struct Entry {
     pub retired: Option<Utc>,
     /// The owner under whose name its energy is shown.
     pub alias_of: Option<Owner>,
+    /// Whether a row says that it sits in no chassis, whatever hardware says.
+    pub sits_alone: bool,
 }
 
 /// Labels and topology for a stretch of time.

@@ -89,7 +89,7 @@ impl PageView {
     #[must_use]
     pub fn new(app: &App, summary: &Summary, server: String, nonce: String) -> Self {
         let (snapshot, topology, now) = app.moment();
-        let table = hosts::Table::new(&snapshot, &topology, &summary.today, now);
+        let table = hosts::Table::new(&snapshot, &topology, summary, now);
         let counts = host_counts(&snapshot, &topology, now);
         let quality = &summary.today.total.quality;
         let (covered, expected) = (quality.covered_seconds, quality.expected_seconds);

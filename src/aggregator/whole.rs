@@ -5,8 +5,9 @@
 //! either, its own first. A chassis that several sit in is split by what their components draw, evenly
 //! where none of them tells; what hosts measure themselves is taken off before.
 
-use energy::{Account, Billed, Cell, OwnerState};
-use meter::{AccountKey, ByQuality, Energy, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Scope, Utc};
+use energy::boundary::part_of;
+use energy::{Account, Billed, Boundary, Cell, OwnerState};
+use meter::{ByQuality, Energy, Method, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Utc};
 use serde::Serialize;
 
 use crate::hosts_view::{HostState, flags, fresh_for, fresh_watts, newest_reading, periods};
@@ -32,35 +33,26 @@ pub struct Whole<'a> {
     now: Utc,
 }
 
-/// By which rule a host is billed now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// An outer meter.
-    Metered,
-    /// A share of a meter, by what the components of all that share it draw.
-    SharedByComponents,
-    /// An even share of a meter.
-    SharedEvenly,
-    /// The sum of components.
-    Summed,
-}
-
 /// Where a host's energy is billed now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundaryView {
     /// The owner of the meter, `cluster/kind/name`; absent where components are summed.
     pub meter: Option<String>,
-    /// By which rule.
-    pub method: Method,
+    /// By which rule: the word of a [`Method`]; absent where nothing is read now.
+    pub method: Option<&'static str>,
 }
 
 /// What one owner, or two that belong together, come to.
 struct Sum {
     energy: ByQuality,
     components: Energy,
-    metered: bool,
+    /// Whether an outer meter bills; then whether it is the chassis'.
+    meter: Option<bool>,
+    any: bool,
 }
+
+/// What accounts come to, each by its own cells.
+type Cells<'c> = &'c dyn Fn(&OwnerState) -> Vec<Cell>;
 
 impl<'a> Whole<'a> {
     /// A host or chassis as it is now.
@@ -139,67 +131,50 @@ impl<'a> Whole<'a> {
     /// Where it is billed now.
     #[must_use]
     pub fn boundary(&self) -> BoundaryView {
-        let cells = |state: &OwnerState| watt_cells(state, self.now);
-        let method = self.method(&cells);
-        let own = sum(self.own, None, &cells).metered;
-        let meter = match method {
-            Method::Summed => None,
-            _ if own => Some(self.owner.to_string()),
-            _ => self.link.map(|link| link.chassis.to_string()),
+        let cells: Cells<'_> = &|state| watt_cells(state, self.now);
+        let chassis = || self.link.map(|link| link.chassis.to_string());
+        let sum = self.sum(cells);
+        let (meter, method) = match sum.meter {
+            Some(true) => (chassis(), Some(Method::Meter)),
+            Some(false) => (Some(self.owner.to_string()), Some(Method::Meter)),
+            None if self.is_shared() && of(None, self.chassis, cells).meter.is_some() => {
+                let tells = self.sharers().any(|state| of(state, None, cells).components > Energy::ZERO);
+                (chassis(), Some(if tells { Method::SharedByComponents } else { Method::SharedEvenly }))
+            }
+            None => (None, sum.any.then_some(Method::ComponentSum)),
         };
-        BoundaryView { meter, method }
+        BoundaryView { meter, method: method.map(Method::code) }
     }
 
     fn is_shared(&self) -> bool {
         self.sharers.len() > 1 && self.chassis.is_some()
     }
 
-    fn method(&self, cells: &dyn Fn(&OwnerState) -> Vec<Cell>) -> Method {
-        if sum(self.own, None, cells).metered {
-            return Method::Metered;
-        }
-        if !sum(None, self.chassis, cells).metered {
-            return Method::Summed;
-        }
-        let tells = self.sharers().any(|state| state.is_some_and(|state| sum(Some(state), None, cells).weight() > 0));
-        match (self.is_shared(), tells) {
-            (false, _) => Method::Metered,
-            (true, true) => Method::SharedByComponents,
-            (true, false) => Method::SharedEvenly,
-        }
-    }
-
-    fn sharers(&self) -> impl Iterator<Item = Option<&'a OwnerState>> {
+    fn sharers(&self) -> impl Iterator<Item = Option<&'a OwnerState>> + Clone {
         self.sharers.iter().map(|owner| self.snapshot.owner(owner).map(|view| &*view.state))
     }
 
+    /// Itself, with the chassis if that is its alone.
+    fn sum(&self, cells: Cells<'_>) -> Sum {
+        of(self.own, self.chassis.filter(|_| !self.is_shared()), cells)
+    }
+
     /// What it comes to by `cells`, and whether anything was told.
-    fn add_up(&self, cells: &dyn Fn(&OwnerState) -> Vec<Cell>) -> (ByQuality, bool) {
-        let is_told =
-            |state: Option<&OwnerState>| state.is_some_and(|state| cells(state).iter().any(|cell| cell.covered_ns > 0));
-        let any = is_told(self.own) || is_told(self.chassis);
-        if !self.is_shared() {
-            return (sum(self.own, self.chassis, cells).energy, any);
+    fn add_up(&self, cells: Cells<'_>) -> (ByQuality, bool) {
+        let own = self.sum(cells);
+        let all = of(None, self.chassis.filter(|_| self.is_shared()), cells);
+        if own.meter.is_some() || all.meter.is_none() {
+            return (own.energy, own.any);
         }
-        let own = sum(self.own, None, cells);
-        let all = sum(None, self.chassis, cells);
-        if own.metered || !all.metered {
-            return (own.energy, any);
-        }
-        let (mut rest, mut weights, mut count) = (all.energy, 0, 0);
-        for sharer in self.sharers().map(|state| sum(state, None, cells)) {
-            if sharer.metered {
-                rest -= sharer.energy;
-            } else {
-                weights += sharer.weight();
-                count += 1;
+        let (mut rest, mut weights, mut count) = (all.energy, 0_u64, 0);
+        for sharer in self.sharers().map(|state| of(state, None, cells)) {
+            match sharer.meter {
+                Some(_) => rest -= sharer.energy,
+                None => (weights, count) = (weights.saturating_add(sharer.weight()), count + 1),
             }
         }
-        let (part, whole) = if weights > 0 { (own.weight(), weights) } else { (1, count.max(1)) };
-        // The product with a megawatt for decades must fit 128 bits; 32 bits are more than people see.
-        let surplus = (128 - whole.leading_zeros()).saturating_sub(32);
-        let (part, whole) = (part >> surplus, whole >> surplus);
-        (ByQuality(rest.0.map(|Energy(all)| Energy((all * part).div_euclid(whole)))), any)
+        let (part, whole) = if weights > 0 { (own.weight(), weights) } else { (1, count) };
+        (part_of(&rest, part, whole), true)
     }
 
     /// The newest reading: its own, or where it has none, that of its chassis.
@@ -218,31 +193,25 @@ impl<'a> Whole<'a> {
 }
 
 impl Sum {
-    /// What it weighs among others, in millijoules.
-    const fn weight(&self) -> i128 {
-        let millijoules = self.components.microjoules() / 1000;
-        if millijoules > 0 { millijoules } else { 0 }
+    /// What it weighs among those that share a chassis, in millijoules.
+    fn weight(&self) -> u64 {
+        u64::try_from(self.components.microjoules() / 1000).unwrap_or(0)
     }
 }
 
 /// What an owner and a chassis that is its alone come to.
-fn sum(own: Option<&OwnerState>, chassis: Option<&OwnerState>, of: &dyn Fn(&OwnerState) -> Vec<Cell>) -> Sum {
-    let mut keys: Vec<AccountKey> = own.map_or_else(Vec::new, |state| state.keys.to_vec());
-    let mut cells = own.map_or_else(Vec::new, of);
-    cells.resize(keys.len(), Cell::default());
-    let meters_itself = keys.iter().zip(&cells).any(|(key, cell)| key.scope == Scope::Chassis && cell.covered_ns > 0);
-    if let Some(chassis) = chassis.filter(|_| !meters_itself) {
-        keys.extend(chassis.keys.iter().cloned());
-        cells.extend(of(chassis));
-    }
+fn of(own: Option<&OwnerState>, chassis: Option<&OwnerState>, cells_of: Cells<'_>) -> Sum {
+    let keys = |state: Option<&OwnerState>| state.map_or_else(Vec::new, |state| state.keys.to_vec());
+    let mut cells = own.map_or_else(Vec::new, cells_of);
+    cells.extend(chassis.map_or_else(Vec::new, cells_of));
     let mut billed = Billed::default();
-    energy::bill(&keys, &cells, &mut billed);
-    let mut sum = Sum { energy: ByQuality::default(), components: Energy::ZERO, metered: billed.metered };
-    for line in &billed.lines {
-        sum.energy += line.energy;
-        sum.components += line.account.map_or(Energy::ZERO, |_| line.energy.total());
+    Boundary::new(&keys(own), &keys(chassis)).bill(&cells, &mut billed);
+    Sum {
+        energy: billed.energy(),
+        components: billed.survey.components.total(),
+        meter: billed.survey.meter.map(|meter| meter.linked),
+        any: cells.iter().any(|cell| cell.covered_ns > 0),
     }
-    sum
 }
 
 /// A second of fresh power.

@@ -69,7 +69,7 @@ fn a_bmc_joins_its_host_by_uuid_and_bills_it() {
     let answer = json_at(&server, "/api/v1/hosts/n1");
     let host = &answer["host"];
     assert_eq!((&host["chassis"], &host["joined_by"]), (&json!("bmc-1"), &json!("uuid")), "{host}");
-    assert_eq!(host["boundary"], json!({"meter": "default/chassis/bmc-1", "method": "metered"}));
+    assert_eq!(host["boundary"], json!({"meter": "default/chassis/bmc-1", "method": "meter"}));
     assert_eq!((&host["watts"], &host["lifetime"]["uj"]), (&json!(500.0), &json!("300000000000")), "{host}");
     assert_eq!(answer["chassis_devices"][0]["device"], "bmc");
     assert_eq!(json_at(&server, "/api/v1/chassis/bmc-1")["chassis"]["hosts"], json!(["n1"]));
@@ -95,7 +95,7 @@ fn sleds_share_the_meter_of_their_enclosure() {
     let window = slots_around(now - 600_000, now);
     assert_eq!(by_host(&server, &window), [expected(1), expected(2), expected(3), expected(4)]);
     let host = &json_at(&server, "/api/v1/hosts/n3")["host"];
-    assert_eq!(host["boundary"], json!({"meter": "default/chassis/enc", "method": "shared-by-components"}));
+    assert_eq!(host["boundary"], json!({"meter": "default/chassis/enc", "method": "shared-chassis/component-energy"}));
     assert_eq!((&host["chassis"], &host["bmc"]), (&json!("enc"), &json!("sled-3")));
     assert_eq!((&host["watts"], &host["lifetime"]["joules"]), (&json!(600.0), &json!(360_000.0)));
     assert_eq!(json_at(&server, "/api/v1/chassis/enc")["chassis"]["hosts"], json!(["n1", "n2", "n3", "n4"]));

@@ -149,7 +149,9 @@ fn info(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
 
 fn flagged(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
     let whole = Whole::new(&view.state.owner, &scrape.snapshot, &scrape.topology, scrape.now);
-    for flag in host_flags(&whole, &scrape.topology) {
+    let owner = &view.state.owner;
+    let today = scrape.summary.as_ref().map_or_else(Vec::new, |of| of.flags_of(owner, &scrape.topology, scrape.now));
+    for flag in host_flags(&whole, &scrape.topology).into_iter().chain(today) {
         text::series(out, name, owner_labels(view).into_iter().chain([("flag", flag)]));
         text::value(out, 1);
     }

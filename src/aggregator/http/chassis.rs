@@ -20,5 +20,5 @@ pub async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespo
 /// # Errors
 /// 404 if there is none, 409 if several clusters have one of that name.
 pub async fn one(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    one_kind(&app, &id, OwnerKind::Chassis)
+    one_kind(app, id.into_inner(), OwnerKind::Chassis).await
 }

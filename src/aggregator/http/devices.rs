@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use cost::Where;
+use meter::Owner;
 use serde_json::json;
 
 use super::hosts::is_selected;
@@ -40,12 +41,16 @@ pub async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespo
                 accounts.map(|account| (format!("{key} {account}"), format!("{}/{account}", state.owner))).collect();
             ids.into_iter().map(move |(key, id)| (key, (Arc::clone(&view), id)))
         };
+        let summary = app.summaries.of(&app).ok();
+        let doubts = |owner: &Owner| summary.as_ref().map_or_else(Vec::new, |of| of.flags_of(owner, &topology, now));
         let keyed = owners.into_iter().flat_map(of_owner);
         let mut last: Option<(String, BTreeMap<String, DeviceView>)> = None;
         let paged = page.of(keyed, |(view, id)| {
             let owner = view.state.owner.canonical();
             if last.as_ref().is_none_or(|(of, _)| *of != owner) {
-                let views = device_views(&view.state, now).map(|view| (view.id.clone(), view)).collect();
+                let doubts = doubts(&view.state.owner);
+                let views = device_views(&view.state, now).map(|view| view.with_doubts(&doubts));
+                let views = views.map(|view| (view.id.clone(), view)).collect();
                 last = Some((owner, views));
             }
             last.as_mut().and_then(|(_, views)| views.remove(&id))

@@ -15,7 +15,7 @@ use super::listing::{Page, owner_key};
 use super::problem::Problem;
 use super::read::{json as answer, off_thread};
 use crate::app::App;
-use crate::hosts_view::{HostState, HostView, device_views, host_view};
+use crate::hosts_view::{DeviceView, HostState, HostView, device_views, host_view};
 use crate::published::{OwnerView, Snapshot};
 use crate::query::{Params, cost_problem, label_keys, rfc3339};
 use crate::topology::Topology;
@@ -34,7 +34,7 @@ pub async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespo
 /// # Errors
 /// 404 if there is none, 409 if several clusters have one of that name.
 pub async fn one(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    one_kind(&app, &id, OwnerKind::Host)
+    one_kind(app, id.into_inner(), OwnerKind::Host).await
 }
 
 /// Owners of one kind, by listing key: those with readings, and those that only the inventory or a BMC names.
@@ -64,11 +64,13 @@ pub(super) async fn list_kind(
         let (snapshot, topology, now) = app.moment();
         let select = params.get("where").map(|text| Where::parse(text, &label_keys(&snapshot, &topology.inventory)));
         let select = select.transpose().map_err(|error| cost_problem(&error))?;
+        let summary = app.summaries.of(&app).ok();
+        let doubts = |owner: &Owner| summary.as_ref().map_or_else(Vec::new, |of| of.flags_of(owner, &topology, now));
         let wanted = |(owner, view): (&Owner, Option<&OwnerView>)| {
             let selected = select.as_ref().is_none_or(|select| is_selected(select, owner, view, &topology, now));
             let whole = selected.then(|| Whole::new(owner, &snapshot, &topology, now))?;
             let shown = host_view(&whole, &topology, now);
-            let shown = shown.with_refused(app.refused.of(owner));
+            let shown = shown.with_refused(app.refused.of(owner)).with_doubts(&doubts(owner));
             (state.is_empty() || shown.state.word() == state).then_some(shown)
         };
         let paged = page.of(owners(&snapshot, &topology, kind), wanted);
@@ -95,17 +97,24 @@ pub(super) fn is_selected(
     select.selects_host(&HostInfo { cluster: &owner.cluster, name: &owner.name, chassis, labels: &labels })
 }
 
-pub(super) fn one_kind(app: &App, id: &str, kind: OwnerKind) -> Result<HttpResponse, Problem> {
-    let (snapshot, topology, now) = app.moment();
-    let owner = resolve(&snapshot, &topology, kind, id)?;
-    let whole = Whole::new(&owner, &snapshot, &topology, now);
-    let shown: HostView = host_view(&whole, &topology, now).with_refused(app.refused.of(&owner));
-    let of =
-        |state: Option<&OwnerState>| state.into_iter().flat_map(|state| device_views(state, now)).collect::<Vec<_>>();
-    Ok(answer(&json!({
-        "as_of": rfc3339(snapshot.as_of), kind.word(): shown,
-        "devices": of(whole.own), "chassis_devices": of(whole.chassis),
-    })))
+pub(super) async fn one_kind(app: web::Data<App>, id: String, kind: OwnerKind) -> Result<HttpResponse, Problem> {
+    off_thread(move || {
+        let (snapshot, topology, now) = app.moment();
+        let owner = resolve(&snapshot, &topology, kind, &id)?;
+        let whole = Whole::new(&owner, &snapshot, &topology, now);
+        let doubts = app.summaries.of(&app).map_or_else(|_| Vec::new(), |of| of.flags_of(&owner, &topology, now));
+        let shown: HostView = host_view(&whole, &topology, now).with_refused(app.refused.of(&owner));
+        let of = |state: Option<&OwnerState>| -> Vec<DeviceView> {
+            let views = state.into_iter().flat_map(|state| device_views(state, now));
+            views.map(|view| view.with_doubts(&doubts)).collect()
+        };
+        Ok(json!({
+            "as_of": rfc3339(snapshot.as_of), kind.word(): shown.with_doubts(&doubts),
+            "devices": of(whole.own), "chassis_devices": of(whole.chassis),
+        }))
+    })
+    .await
+    .map(|body| answer(&body))
 }
 
 /// The owner that an id means.

@@ -32,6 +32,7 @@ pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
             label_names: names.into_iter().map(|(key, name)| (key.to_owned(), name)).collect(),
             snapshot,
             topology,
+            summary: app.summaries.of(&app).ok(),
             now,
             format,
             shard: (u8::try_from(shard - 1).unwrap_or(0), u8::try_from(of).unwrap_or(1)),

@@ -16,6 +16,9 @@ pub const COLUMNS: [&str; 9] =
 /// Names that a query or a metric uses already, so that no label may have them.
 const RESERVED: [&str; 9] = ["host", "chassis", "meter", "cluster", "kind", "scope", "device", "gen", "reason"];
 
+/// In the column `chassis`: the host sits in none.
+const NO_CHASSIS: &str = "-";
+
 /// Most owners that one file may name: ten times the largest fleet known.
 const OWNERS_MAX: usize = 1_000_000;
 
@@ -35,6 +38,7 @@ struct Said {
     in_service: Option<Utc>,
     retired: Option<Utc>,
     alias_of: Option<Owner>,
+    sits_alone: bool,
 }
 
 impl Rows {
@@ -111,11 +115,12 @@ impl Rows {
             }
         }
         let host = cells.get("host").filter(|_| cells.contains_key("chassis")).map(|_| OwnerKind::Chassis);
-        let chassis = host.and_then(|kind| self.other(line, cluster, kind, "chassis", cells));
+        let sits_alone = host.is_some() && cells.get("chassis") == Some(&NO_CHASSIS);
+        let chassis = host.filter(|_| !sits_alone).and_then(|kind| self.other(line, cluster, kind, "chassis", cells));
         let kind = OwnerKind::ALL.into_iter().find(|kind| cells.contains_key(kind.word()));
         let alias_of = self.other(line, cluster, kind.unwrap_or(OwnerKind::Host), "alias_of", cells);
         let labels = self.labels(line, cells).into();
-        Said { span: Span { valid, labels, chassis, line }, in_service, retired, alias_of }
+        Said { span: Span { valid, labels, chassis, line }, in_service, retired, alias_of, sits_alone }
     }
 
     /// Another owner that a cell names.
@@ -168,6 +173,7 @@ impl Rows {
         }
         let at = entry.spans.partition_point(|span| span.valid.start < said.span.valid.start);
         entry.spans.insert(at, said.span.clone());
+        entry.sits_alone |= said.sits_alone;
         let agree = [
             ("in_service", merge(&mut entry.in_service, &said.in_service)),
             ("retired", merge(&mut entry.retired, &said.retired)),

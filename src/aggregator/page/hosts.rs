@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use cost::{Answer, Row};
+use cost::Row;
 use meter::{ByQuality, Labels, Milliwatts, Owner, SECOND_NS, Utc};
 
 use super::words::{self, Figure};
 use super::{cost_of, width};
 use crate::hosts_view::{HostState, host_flags};
 use crate::published::Snapshot;
+use crate::summary::Summary;
 use crate::topology::Topology;
 use crate::whole::Whole;
 
@@ -55,7 +56,7 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, topology: &'a Topology, today: &'a Answer, now: Utc) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot, topology: &'a Topology, summary: &'a Summary, now: Utc) -> Self {
         let host = |whole: Whole<'a>| Host {
             owner: whole.owner,
             how: whole.state(),
@@ -63,7 +64,7 @@ impl<'a> Table<'a> {
             watts: whole.watts(),
             newest: whole.newest(),
             lifetime: whole.lifetime(),
-            flags: host_flags(&whole, topology),
+            flags: [host_flags(&whole, topology), summary.flags_of(whole.owner, topology, now)].concat(),
         };
         let mut rows: Vec<Host<'a>> = Whole::all(snapshot, topology, now).map(host).collect();
         rows.sort_by(|a, b| b.watts.cmp(&a.watts).then_with(|| a.owner.cmp(b.owner)));
@@ -73,7 +74,7 @@ impl<'a> Table<'a> {
         };
         let simulated = rows.iter().filter(is_simulated).count();
         let key = |row: &Row| (row.value("cluster").to_owned(), row.value("host").to_owned());
-        let today = today.rows.iter().map(|row| (key(row), row)).collect();
+        let today = summary.today.rows.iter().map(|row| (key(row), row)).collect();
         Self { rows, watts: watts.map(Milliwatts), simulated, today, now }
     }
 

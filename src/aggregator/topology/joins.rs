@@ -60,7 +60,11 @@ pub(super) fn join(inventory: &Inventory, hardware: &Hardware) -> Joined {
     let matcher = Matcher::new(inventory, hardware);
     let mut unmatched = Vec::new();
     for (host, claimants) in matcher.claimed(&taken, &mut unmatched) {
-        let joins = settle(&claimants, &mut unmatched);
+        let mut joins = settle(&claimants, &mut unmatched);
+        if inventory.entry(&host).is_some_and(|entry| entry.sits_alone) {
+            overridden(&joins, &[], &mut unmatched);
+            joins.clear();
+        }
         let joins = match links.remove(&host) {
             Some(known) => matcher.within(&host, known, &joins, &mut unmatched),
             None => joins,
@@ -111,6 +115,16 @@ fn settle(claimants: &[Claimant<'_>], unmatched: &mut Vec<(Range<Utc>, Unmatched
         }
     }
     links
+}
+
+/// Lists the chassis of joins that the inventory's links override.
+fn overridden(joins: &[Link], links: &[Link], unmatched: &mut Vec<(Range<Utc>, Unmatched)>) {
+    for join in joins {
+        let candidates = links.iter().map(|link| link.chassis.clone()).collect();
+        let owner = join.chassis.clone();
+        let entry = Unmatched { owner, reason: Reason::HostInInventory, candidates, named: None };
+        unmatched.push((join.valid.clone(), entry));
+    }
 }
 
 /// Appends a link, or lengthens the last one.
@@ -259,14 +273,7 @@ impl<'a> Matcher<'a> {
         settled: &[Link],
         unmatched: &mut Vec<(Range<Utc>, Unmatched)>,
     ) -> Vec<Link> {
-        for inner in settled {
-            let sits_in = links.iter().map(|link| link.chassis.clone()).collect();
-            let owner = inner.chassis.clone();
-            unmatched.push((
-                inner.valid.clone(),
-                Unmatched { owner, reason: Reason::HostInInventory, candidates: sits_in, named: None },
-            ));
-        }
+        overridden(settled, &links, unmatched);
         let mut all = Vec::with_capacity(links.len());
         for link in links {
             let mut borders = BTreeSet::from([link.valid.start, link.valid.end]);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use aggregator::Settings;
 use aggregator::exposition::Scrape;
 use aggregator::exposition::text::Format;
+use aggregator::topology::Topology;
 use energy::Rare;
 use meter::{ByQuality, Energy, Owner, OwnerKind, Quality, Refusal, Scope, Slot, Utc};
 
@@ -49,9 +50,11 @@ fn small() -> Fleet {
 
 fn scrape(fleet: &Fleet, format: Format, shard: (u8, u8), per_account: bool) -> String {
     let label_names = [("team", "team"), ("k8s.io/pool", "k8s_io_pool")];
+    let snapshot = Arc::new(fleet.snapshot(now()));
     let scrape = Scrape {
-        snapshot: Arc::new(fleet.snapshot(now())),
-        topology: Arc::default(),
+        topology: Arc::new(Topology::new(Arc::default(), snapshot.hardware())),
+        snapshot,
+        summary: None,
         now: now(),
         label_names: label_names.map(|(key, name)| (key.to_owned(), name.to_owned())).into(),
         format,

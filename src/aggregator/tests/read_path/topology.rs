@@ -244,6 +244,12 @@ fn a_bmc_within_the_inventorys_chassis_measures_nothing_more() {
     assert_eq!(topology.bmc_at(&host("a"), Utc(0)), Some(&chassis("bmc-a")));
     assert!(topology.hosts_of(&chassis("bmc-a")).is_some(), "it is not billed besides");
     assert_eq!(missing(&topology, 0), [("bmc-a".into(), Reason::HostInInventory, vec!["rack-7".into()])]);
+    // `-`: it sits in none, and then its BMC is billed by itself.
+    let none = rows.topology("host,chassis\na,-\n");
+    assert_eq!((join(&none, "a", 0), none.hosts_of(&chassis("bmc-a"))), (None, None));
+    let names: Vec<_> = missing(&none, 0).into_iter().map(|(name, reason, _)| (name, reason)).collect();
+    let expected = [("bmc-a", Reason::HostInInventory), ("rack-7", Reason::NoIdentity), ("a", Reason::NoBmc)];
+    assert!(expected.iter().all(|(name, reason)| names.contains(&((*name).to_owned(), *reason))), "{names:?}");
     // Where the inventory's chassis is the host's by its own word, a second one with that UUID is another's.
     rows.meters(&chassis("rack-7"), &[("hw.uuid", UUID)]);
     let topology = rows.topology("host,chassis\na,rack-7\n");
