@@ -260,7 +260,7 @@ pub fn host_view(whole: &Whole<'_>, topology: &Topology, now: Utc) -> HostView {
         joined_by: link.map(|link| link.by.word()),
         hosts: (owner.kind == OwnerKind::Chassis).then(sitting),
         boundary: whole.boundary(),
-        labels: topology.inventory.labels(owner, now, agent),
+        labels: topology.labels(owner, now, agent),
         watts: whole.watts().map(watts),
         lifetime: EnergyView::new(&whole.lifetime()),
         last_reading: whole.newest().map(rfc3339),

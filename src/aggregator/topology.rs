@@ -162,21 +162,50 @@ impl Topology {
         all
     }
 
+    /// The labels in force for `owner` at one instant: the inventory's, then its agent's; where both are silent a
+    /// host stands where its BMC does, or the enclosure.
+    #[must_use]
+    pub fn labels(&self, owner: &Owner, at: Utc, agent: &[LabelsSince]) -> Arc<Labels> {
+        let known = self.inventory.labels(owner, at, agent);
+        let Some(link) = self.link_at(owner, at) else { return known };
+        let said = [link.bmc.as_ref(), Some(&link.chassis)].into_iter().flatten();
+        let places = said.filter_map(|chassis| Some(&self.hardware.get(chassis)?.at(at).place));
+        let missing: Labels = places
+            .rev()
+            .flatten()
+            .filter(|(key, _)| !known.contains_key(*key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        if missing.is_empty() {
+            return known;
+        }
+        Arc::new(known.iter().map(|(key, value)| (key.clone(), value.clone())).chain(missing).collect())
+    }
+
+    /// When labels of a host may change because its chassis says something else.
+    fn moves_of(&self, owner: &Owner) -> impl Iterator<Item = Utc> {
+        let links = self.joined.links.get(self.inventory.canonical(owner)).into_iter().flatten();
+        links.flat_map(|link| {
+            let said = [Some(&link.chassis), link.bmc.as_ref()].into_iter().flatten();
+            let said = said.filter_map(|chassis| self.hardware.get(chassis)).flat_map(|said| said.changes());
+            [link.valid.start, link.valid.end].into_iter().chain(said)
+        })
+    }
+
     /// The labels in force for `owner` over `range`: consecutive intervals that cover it, cut also where
     /// it moves to another chassis. Labels only change where a row's validity begins or ends or where
     /// the agent gave new ones, so a reader of thousands of slots looks them up once.
     #[must_use]
     pub fn intervals(&self, owner: &Owner, range: Range<Utc>, agent: &[LabelsSince]) -> Vec<(Range<Utc>, Arc<Labels>)> {
         let mut borders = self.inventory.borders(owner, agent);
-        let links = self.joined.links.get(self.inventory.canonical(owner)).into_iter().flatten();
-        borders.extend(links.flat_map(|link| [link.valid.start, link.valid.end]));
+        borders.extend(self.moves_of(owner));
         borders.insert(range.start);
         let inside: Vec<Utc> = borders.into_iter().filter(|at| *at >= range.start && *at < range.end).collect();
         let ends = inside.iter().skip(1).copied().chain([range.end]);
         let mut intervals: Vec<(Range<Utc>, Arc<Labels>)> = Vec::with_capacity(inside.len());
         let mut last_chassis = None;
         for (start, end) in inside.iter().copied().zip(ends) {
-            let labels = self.inventory.labels(owner, start, agent);
+            let labels = self.labels(owner, start, agent);
             let chassis = self.chassis_at(owner, start);
             let moved = last_chassis.replace(chassis).is_some_and(|before| before != chassis);
             match intervals.last_mut() {

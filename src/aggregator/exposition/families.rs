@@ -140,7 +140,7 @@ fn info(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
     if owner.kind == OwnerKind::Meter {
         return;
     }
-    let labels = scrape.topology.inventory.labels(owner, scrape.now, &view.state.labels);
+    let labels = scrape.topology.labels(owner, scrape.now, &view.state.labels);
     let [cluster, host, kind] = owner_labels(view);
     let values = labels.iter().filter_map(|(key, value)| Some((scrape.label_names.get(key)?.as_str(), value.as_str())));
     text::series(out, name, [cluster, host, kind].into_iter().chain(values));

@@ -91,7 +91,7 @@ pub(super) fn is_selected(
     now: Utc,
 ) -> bool {
     let agent = view.map_or(&[][..], |view| &view.state.labels);
-    let labels = topology.inventory.labels(owner, now, agent);
+    let labels = topology.labels(owner, now, agent);
     let chassis = if owner.kind == OwnerKind::Chassis { Some(owner) } else { topology.chassis_at(owner, now) };
     let chassis = chassis.map(|chassis| &*chassis.name);
     select.selects_host(&HostInfo { cluster: &owner.cluster, name: &owner.name, chassis, labels: &labels })

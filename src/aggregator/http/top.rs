@@ -35,7 +35,7 @@ pub async fn top(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespon
             let owner = whole.owner;
             let Some(Milliwatts(power)) = whole.watts() else { continue };
             let agent = whole.own.map_or(&[][..], |state| &state.labels);
-            let labels = topology.inventory.labels(owner, now, agent);
+            let labels = topology.labels(owner, now, agent);
             let shown = topology.inventory.canonical(owner);
             let chassis = topology.chassis_at(shown, now).map(|chassis| &*chassis.name);
             let info = HostInfo { cluster: &shown.cluster, name: &shown.name, chassis, labels: &labels };

@@ -60,7 +60,7 @@ impl<'a> Table<'a> {
         let host = |whole: Whole<'a>| Host {
             owner: whole.owner,
             how: whole.state(),
-            labels: topology.inventory.labels(whole.owner, now, whole.own.map_or(&[], |state| &state.labels)),
+            labels: topology.labels(whole.owner, now, whole.own.map_or(&[], |state| &state.labels)),
             watts: whole.watts(),
             newest: whole.newest(),
             lifetime: whole.lifetime(),

@@ -31,7 +31,12 @@ pub struct Facts {
     pub host: Option<Arc<str>>,
     /// `hw.enclosure`: the chassis owner of the enclosure that it sits in.
     pub enclosure: Option<Arc<str>>,
+    /// Where it stands: the labels [`PLACE`], as far as it gives them.
+    pub place: Labels,
 }
+
+/// Labels of a chassis that hold for the hosts in it, too: it tells where it stands.
+pub const PLACE: [&str; 2] = ["rack", "row"];
 
 /// A number that tells machines apart, if it was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,6 +150,7 @@ impl Facts {
             serial: of("hw.serial").map_or(Told::No, serial),
             host: of("hw.host").map(Arc::from),
             enclosure: of("hw.enclosure").map(Arc::from),
+            place: PLACE.iter().filter_map(|key| Some(((*key).to_owned(), of(key)?.to_owned()))).collect(),
         }
     }
 

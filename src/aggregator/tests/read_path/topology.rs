@@ -260,6 +260,34 @@ fn a_bmc_within_the_inventorys_chassis_measures_nothing_more() {
 }
 
 #[test]
+fn a_host_stands_where_its_bmc_does_unless_somebody_knows_better() {
+    let mut rows = Rows::new();
+    rows.put(said(
+        &chassis("bmc"),
+        &[
+            (0, &[("hw.host", "a"), ("rack", "r1"), ("row", "A"), ("team", "x")]),
+            (60, &[("hw.host", "a"), ("rack", "r2")]),
+        ],
+    ));
+    let labels = |csv: &str, at: i64, agent: &[LabelsSince]| {
+        let all = rows.topology(csv).labels(&host("a"), Utc(at), agent);
+        all.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((labels("", 5, &[]), labels("", 60, &[])), ("rack=r1 row=A".into(), "rack=r2".into()));
+    let agent = said(&host("a"), &[(0, &[("row", "B")])]).labels;
+    assert_eq!(labels("", 5, &agent), "rack=r1 row=B");
+    assert_eq!(labels("host,rack\na,r9\n", 5, &agent), "rack=r9 row=B");
+    let intervals = rows.topology("").intervals(&host("a"), Utc(0)..Utc(100), &[]);
+    assert_eq!(
+        intervals.iter().map(|(range, _)| (range.start.0, range.end.0)).collect::<Vec<_>>(),
+        [(0, 60), (60, 100)]
+    );
+    // An enclosure tells where its sleds stand.
+    rows.meters(&chassis("enc"), &[("rack", "r5")]).says(&chassis("bmc"), &[("hw.host", "a"), ("hw.enclosure", "enc")]);
+    assert_eq!(rows.topology("").labels(&host("a"), Utc(0), &[])["rack"], "r5");
+}
+
+#[test]
 fn it_is_made_anew_only_when_somebody_says_something_new() {
     let (mut rows, of, inventory) = (Rows::new(), Topologies::default(), fleet_of("host,retired\nz,\n"));
     rows.says(&host("a"), &[("hw.uuid", UUID), ("team", "nlp")])
