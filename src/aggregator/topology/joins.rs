@@ -146,9 +146,12 @@ pub(super) fn pieces(borders: &BTreeSet<Utc>) -> impl Iterator<Item = Range<Utc>
 struct Matcher<'a> {
     inventory: &'a Inventory,
     hardware: &'a Hardware,
-    uuids: HashMap<Uuid, BTreeSet<&'a Owner>>,
-    serials: HashMap<Arc<str>, BTreeSet<&'a Owner>>,
+    uuids: HashMap<Uuid, Vec<Told<'a>>>,
+    serials: HashMap<Arc<str>, Vec<Told<'a>>>,
 }
+
+/// A host and what it says of itself.
+type Told<'a> = (&'a Owner, &'a Said);
 
 impl<'a> Matcher<'a> {
     fn new(inventory: &'a Inventory, hardware: &'a Hardware) -> Self {
@@ -156,10 +159,10 @@ impl<'a> Matcher<'a> {
         for (host, said) in hardware.iter().filter(|(owner, _)| owner.kind == OwnerKind::Host) {
             for facts in said.ever() {
                 if let Some(uuid) = facts.uuid.this() {
-                    matcher.uuids.entry(*uuid).or_default().insert(host);
+                    matcher.uuids.entry(*uuid).or_default().push((host, said));
                 }
                 if let Some(serial) = facts.serial.this() {
-                    matcher.serials.entry(Arc::clone(serial)).or_default().insert(host);
+                    matcher.serials.entry(Arc::clone(serial)).or_default().push((host, said));
                 }
             }
         }
@@ -192,9 +195,8 @@ impl<'a> Matcher<'a> {
     fn claims(&self, chassis: &Owner, said: &Said) -> Vec<(Range<Utc>, Claim)> {
         let mut borders = BTreeSet::from([ALWAYS.start, ALWAYS.end]);
         borders.extend(said.changes().chain(self.inventory.retired(chassis)));
-        for host in said.ever().flat_map(|facts| self.known_by(facts)) {
-            let told = self.hardware.get(host).into_iter();
-            borders.extend(told.flat_map(|said| said.changes().chain([said.since()])));
+        for (host, told) in said.ever().flat_map(|facts| self.known_by(facts)) {
+            borders.extend(told.changes().chain([told.since()]));
             borders.extend(self.inventory.retired(host));
         }
         let mut claims: Vec<(Range<Utc>, Claim)> = Vec::with_capacity(1);
@@ -209,10 +211,10 @@ impl<'a> Matcher<'a> {
     }
 
     /// Every host that was ever known by what these facts say.
-    fn known_by(&self, facts: &Facts) -> BTreeSet<&'a Owner> {
+    fn known_by(&self, facts: &Facts) -> impl Iterator<Item = &Told<'a>> {
         let uuid = facts.uuid.this().and_then(|uuid| self.uuids.get(uuid));
         let serial = facts.serial.this().and_then(|serial| self.serials.get(serial));
-        uuid.into_iter().chain(serial).flatten().copied().collect()
+        uuid.into_iter().chain(serial).flatten()
     }
 
     fn claim(&self, chassis: &Owner, facts: &Facts, at: Utc) -> Claim {
@@ -250,14 +252,15 @@ impl<'a> Matcher<'a> {
         &self,
         chassis: &Owner,
         at: Utc,
-        known: Option<&BTreeSet<&'a Owner>>,
+        known: Option<&Vec<Told<'a>>>,
         says: impl Fn(&Facts) -> bool,
     ) -> BTreeSet<&'a Owner> {
-        let mut hosts: Vec<(&Owner, &Said)> = Vec::new();
-        for &host in known.into_iter().flatten() {
-            let Some(said) = self.hardware.get(host).filter(|said| says(said.at(at))) else { continue };
-            let is_retired = self.inventory.retired(host).is_some_and(|retired| retired <= at);
-            if host.cluster == chassis.cluster && !is_retired {
+        let mut hosts: Vec<Told<'_>> = Vec::new();
+        for &(host, said) in known.into_iter().flatten() {
+            // Who said it twice, with something else in between, follows itself.
+            let is_known = hosts.last().is_some_and(|(known, _)| *known == host);
+            let is_retired = || self.inventory.retired(host).is_some_and(|retired| retired <= at);
+            if !is_known && host.cluster == chassis.cluster && says(said.at(at)) && !is_retired() {
                 hosts.push((host, said));
             }
         }
@@ -301,7 +304,7 @@ impl<'a> Matcher<'a> {
 }
 
 /// A machine that reported under several names is one: the name it took last, by then, is meant.
-fn one_name_each(hosts: &mut Vec<(&Owner, &Said)>, at: Utc) {
+fn one_name_each(hosts: &mut Vec<Told<'_>>, at: Utc) {
     let is_one = |a: &Said, b: &Said| match (a.machine, b.machine) {
         (Some(a), Some(b)) => machine::same_machine(&a, &b) && a.iter().zip(&b).any(|(a, b)| *a != 0 && *b != 0),
         _ => false,
