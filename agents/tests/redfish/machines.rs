@@ -198,3 +198,62 @@ async fn what_is_no_bmc_says_why() {
     let why = absent(&mut target).await;
     assert!(why.contains("no meter") && why.contains("0 W"), "{why}");
 }
+
+/// A recorded payload, or nothing and a visible line that says what is skipped.
+fn payload(name: &str) -> Option<String> {
+    let Some(folder) = std::env::var_os("WATTLEDGER_TEST_DATA") else {
+        eprintln!("SKIPPED: {name}: WATTLEDGER_TEST_DATA does not name the folder of recorded payloads");
+        return None;
+    };
+    let path = std::path::Path::new(&folder).join("redfish-ipmi-payloads").join(name);
+    Some(std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display())))
+}
+
+/// A BMC that answers with these recorded payloads, by their paths.
+fn recorded(payloads: &[(&str, &str)]) -> Option<Bmc> {
+    let bmc = Bmc::start();
+    for (path, name) in payloads {
+        bmc.put(path, payload(name)?);
+    }
+    let (chassis, _) = payloads[0];
+    bmc.put("/redfish/v1/Chassis", format!(r#"{{"Members": [{{"@odata.id": {chassis:?}}}]}}"#));
+    Some(bmc)
+}
+
+#[actix_rt::test]
+async fn recorded_payloads_as_they_hang_together() {
+    const DELL: &str = "/redfish/v1/Chassis/System.Embedded.1";
+    let dell = [(DELL, "telegraf-dell_chassis.json"), (&format!("{DELL}/Power"), "telegraf-dell_power.json")];
+    let Some(bmc) = recorded(&dell) else { return };
+    let mut dell = target(&bmc);
+    probed(&mut dell).await;
+    let outlet = &dell.outlets()[0];
+    let label = |key: &str| outlet.labels.get(key).map(String::as_str);
+    assert_eq!((label("hw.serial"), label("hw.vendor")), (Some("CNIVC007CV0803"), Some("Dell Inc.")));
+    assert_eq!((label("hw.model"), label("hw.power")), (Some("PowerEdge R640"), Some("on")));
+    assert_eq!((label("rack"), label("hw.uuid")), (None, None));
+    assert_eq!(outlet.devices[0].period_ns, 60_000_000_000, "an average of a minute");
+    assert_eq!(read(&mut dell).await.expect("a reading")[0][0].power, Some(Milliwatts(426_000)));
+
+    const HPE: &str = "/redfish/v1/Chassis/1";
+    let supplies = format!("{HPE}/PowerSubsystem/PowerSupplies");
+    let hpe = [
+        (HPE, "telegraf-hp_chassis_subsys.json"),
+        (&format!("{HPE}/PowerSubsystem"), "telegraf-hp_power_subsys.json"),
+        (&supplies, "telegraf-hp_power_subsys_psu.json"),
+        (&format!("{supplies}/PowerSupply1"), "telegraf-hp_power_subsys_psu_1.json"),
+        (&format!("{supplies}/PowerSupply1/Metrics"), "telegraf-hp_power_subsys_metrics.json"),
+    ];
+    let Some(bmc) = recorded(&hpe) else { return };
+    let mut hpe = target(&bmc);
+    probed(&mut hpe).await;
+    assert_eq!(hpe.outlets()[0].devices[0].key.to_string(), "chassis:bmc/psu-Bay1");
+    let sample = read(&mut hpe).await.expect("a reading")[0][0];
+    assert_eq!((sample.power, sample.counter), (Some(Milliwatts(937_400)), None), "whole kWh are too coarse");
+
+    // The same with a payload that is broken: nothing is made of it.
+    let broken = [(DELL, "telegraf-dell_chassis.json"), (&format!("{DELL}/Power"), "telegraf-dell_powerinvalid.json")];
+    let Some(bmc) = recorded(&broken) else { return };
+    let why = absent(&mut target(&bmc)).await;
+    assert!(why.contains("no JSON"), "{why}");
+}
