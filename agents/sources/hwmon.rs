@@ -9,16 +9,18 @@
 //! is empty or fails (`ENODATA`, `EAGAIN`, `EIO`: a GPU asleep, a bus busy) is no value. Neither a board
 //! nor a machine that is read draws nothing: their zero is a value that is none.
 
+pub(super) mod chips;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Refusal, Sample, Scope};
 
 use super::file::{Attribute, Reading, boot_epoch, device_name, is_gone, text};
-use super::hwmon_chips::{Channel, Chip, Meaning, chips, meaning, sleeps};
 use super::missing::Missing;
 use super::rapl::has_zones;
 use super::{FoundDevice, HwmonSettings, PollError, Probe, Roots, Source, period_ns};
+use chips::{Channel, Chip, Meaning, chips, meaning, sleeps};
 
 /// The source `hwmon`.
 #[derive(Debug)]
@@ -346,5 +348,4 @@ fn nothing_there(class: &Path) -> String {
 }
 
 #[cfg(test)]
-#[path = "hwmon_tests.rs"]
 mod tests;

@@ -8,15 +8,18 @@
 //! What is booked is the current power. The average beside it is over a span that BMCs set as they like:
 //! a second, or all the time since they were started.
 
+mod dcmi;
+mod ways;
+
 use std::path::Path;
 use std::time::Duration;
 
 use meter::{AccountKey, DeviceDecl, Milliwatts, Sample, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::ipmi_dcmi::PowerReading;
-use super::ipmi_ways::{Bmc, Device, Program, Trouble};
 use super::{FoundDevice, PollError, Probe, Roots, Source, period_ns};
+use dcmi::PowerReading;
+use ways::{Bmc, Device, Program, Trouble};
 
 /// Settings of the source `ipmi`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,5 +195,4 @@ fn no_device(sys: &Path, devices: &[String]) -> String {
 }
 
 #[cfg(test)]
-#[path = "ipmi_tests.rs"]
 mod tests;

@@ -30,25 +30,16 @@
 
 mod file;
 pub mod hwmon;
-mod hwmon_chips;
 pub mod ipmi;
-mod ipmi_dcmi;
-mod ipmi_ways;
 mod missing;
 pub mod nvml;
-mod nvml_kernel;
-mod nvml_library;
-mod nvml_module;
-mod nvml_reading;
 pub mod prometheus;
 pub mod rapl;
 pub mod recorded;
 pub mod redfish;
 pub mod replay;
-mod replay_rows;
 pub mod simulated;
 pub mod target;
-mod workload;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

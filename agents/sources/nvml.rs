@@ -21,15 +21,20 @@
 //! again once a minute while the others go on. As often the GPUs are counted, and new ones taken in. Only a
 //! driver that went away ends the source.
 
+mod inventory;
+mod kernel;
+mod library;
+mod module;
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use library::{Board, Library};
 use meter::{DeviceDecl, Sample};
 use nvml_wrapper::error::NvmlError;
+use reading::{Trouble, trouble};
 
-use super::nvml_kernel as kernel;
-use super::nvml_library::{self, Board, Library};
-use super::nvml_reading::{self as reading, Trouble, trouble};
 use super::{NvmlSettings, PollError, Probe, Roots, Source, period_ns};
 
 type Open = fn(&str) -> Result<Box<dyn Library>, NvmlError>;
@@ -91,7 +96,7 @@ impl Nvml {
     /// A source that loads the library when it is probed.
     #[must_use]
     pub fn new(settings: &NvmlSettings, roots: &Roots) -> Self {
-        Self::with(nvml_library::open, settings, roots)
+        Self::with(library::open, settings, roots)
     }
 
     fn with(open: Open, settings: &NvmlSettings, roots: &Roots) -> Self {
@@ -299,8 +304,5 @@ fn why_absent(path: &str, error: &NvmlError) -> String {
     format!("{path}: {error} ({hint})")
 }
 
-#[path = "nvml_inventory.rs"]
-mod inventory;
 #[cfg(test)]
-#[path = "nvml_tests.rs"]
 mod tests;

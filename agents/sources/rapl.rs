@@ -323,5 +323,4 @@ fn nothing_there(sys: &Path) -> String {
 }
 
 #[cfg(test)]
-#[path = "rapl_tests.rs"]
 mod tests;

@@ -13,12 +13,14 @@
 //! **Period.** Without `period_ms` an account's period is the median of the distances between its
 //! consecutive distinct stamps, rows without reading included: they too show how often it was asked.
 
+mod rows;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use meter::{AccountKey, Clock, Context, DeviceDecl, Milliwatts, Owner, OwnerKind, Record, Sample};
 
-use super::replay_rows::{Row, read_file};
+use rows::{Row, read_file};
 
 /// What was recorded of one owner.
 #[derive(Clone, Debug)]
@@ -223,5 +225,4 @@ fn medians(rows: &[Row]) -> BTreeMap<AccountKey, u64> {
 }
 
 #[cfg(test)]
-#[path = "replay_tests.rs"]
 mod tests;

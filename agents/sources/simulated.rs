@@ -5,6 +5,8 @@
 //! what the components draw with 6 % lost in the supplies, and 350 W for fans and the rest. Every
 //! description says that it is simulated; whoever runs it also labels the host `simulated=true`.
 
+mod workload;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter::{
@@ -12,8 +14,8 @@ use meter::{
 };
 
 use super::replay::RecordedOwner;
-use super::workload::{Load, ORIGIN, Week};
 use super::{FoundDevice, PollError, Probe, SimulatedSettings, Source, period_ns};
+use workload::{Load, ORIGIN, Week};
 
 /// Idle, low and high power of a GPU like an H100, in mW.
 const GPU_MW: [u64; 3] = [75_000, 320_000, 680_000];

@@ -7,7 +7,7 @@ use super::exporters::{Spot, account};
 use super::machines;
 use super::page::Page;
 use super::text::Series;
-use crate::sources::hwmon_chips::{Channel, Chip, Meaning, meaning};
+use crate::sources::hwmon::chips::{Channel, Chip, Meaning, meaning};
 
 /// The metrics that are a channel's value.
 const CHANNELS: [&str; 4] = [

@@ -1,6 +1,5 @@
 //! NVML's logic on a made driver: eight GPUs, each of which can be told what to answer.
 
-#[path = "nvml_made.rs"]
 mod made;
 
 use made::Answer::{Both, Fails, InstantOnly, NoEnergy, Old, Super};

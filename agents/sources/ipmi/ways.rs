@@ -11,8 +11,8 @@ use ipmi_rs::connection::{IpmiConnection, LogicalUnit, Message, Request, Request
 use meter::Refusal;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::file::is_gone;
-use super::ipmi_dcmi::{COMMAND, NET_FN, PowerReading, REQUEST, completion, printed, response};
+use super::super::file::is_gone;
+use super::dcmi::{COMMAND, NET_FN, PowerReading, REQUEST, completion, printed, response};
 
 /// Something that asks the BMC for its power reading.
 pub(super) trait Bmc: Debug + Send {

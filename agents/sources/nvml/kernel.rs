@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::file::{text, whole};
+use super::super::file::{text, whole};
 
 /// Which load of the driver this is; zero where the kernel does not show it.
 ///

@@ -3,7 +3,7 @@
 use meter::{Microjoules, Milliwatts, Refusal, Sample};
 use nvml_wrapper::error::NvmlError;
 
-use super::nvml_library::{Answer, Board, Fields, Library, ModuleFields, NotANumber};
+use super::library::{Answer, Board, Fields, Library, ModuleFields, NotANumber};
 
 /// Whom an error concerns, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

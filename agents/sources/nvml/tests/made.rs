@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use nvml_wrapper::error::NvmlError;
 
-use super::super::super::nvml_library::{Board, Fields, Library, ModuleFields};
+use super::super::library::{Board, Fields, Library, ModuleFields};
 use Answer::{Both, Fails, InstantOnly, NoEnergy, Old, Super};
 
 /// What GPU n answers to one look.

@@ -9,7 +9,7 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use flate2::read::MultiGzDecoder;
 use meter::{AccountKey, DeviceDecl, Microjoules, Milliwatts, Owner, OwnerKind, Refusal, Sample, Scope};
 
-use super::replay::{ReplayError, ReplayOptions};
+use super::{ReplayError, ReplayOptions};
 
 /// One reading as it stands in the file.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use nvml_wrapper::sys_exports::field_id::{
 };
 use nvml_wrapper::{Device, Nvml};
 
-use super::nvml_module::module_fields;
+use super::module::module_fields;
 
 /// What the source asks of NVML.
 pub(super) trait Library: Send {

@@ -4,9 +4,9 @@ use meter::{AccountKey, DeviceDecl, Scope};
 
 use super::super::FoundDevice;
 use super::super::file::{boot_epoch, device_name};
-use super::super::nvml_kernel as kernel;
-use super::super::nvml_library::{Board, Library};
-use super::super::nvml_reading as reading;
+use super::kernel;
+use super::library::{Board, Library};
+use super::reading;
 use super::{Gpu, Nvml, Session};
 
 /// Why a GPU is not read.

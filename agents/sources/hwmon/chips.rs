@@ -4,46 +4,46 @@ use std::path::{Path, PathBuf};
 
 use meter::Scope;
 
-use super::file::{device_name, text, whole};
+use super::super::file::{device_name, text, whole};
 
 /// A sensor chip with power or energy channels.
 #[derive(Debug, Default)]
-pub(super) struct Chip {
+pub(in crate::sources) struct Chip {
     /// The driver's name.
-    pub(super) name: String,
+    pub(in crate::sources) name: String,
     /// Its folder in the class, `hwmonN`.
-    pub(super) class: PathBuf,
+    pub(in crate::sources) class: PathBuf,
     /// The folder that holds the channels: `hwmonN` or, with old drivers, `hwmonN/device`.
-    pub(super) folder: PathBuf,
+    pub(in crate::sources) folder: PathBuf,
     /// The device behind it: a PCI or ACPI address that survives a reboot, unlike `hwmonN`.
-    pub(super) device: String,
+    pub(in crate::sources) device: String,
     /// Its power and energy channels in order of their numbers; none if it only has volts and amperes.
-    pub(super) channels: Vec<Channel>,
+    pub(in crate::sources) channels: Vec<Channel>,
     /// Channels that are switched off, in words: `energy3 (Rail_C)`.
-    pub(super) disabled: Vec<String>,
+    pub(in crate::sources) disabled: Vec<String>,
     /// Whether it is the graphics of a processor, whose power is then the whole package's.
-    pub(super) apu: bool,
+    pub(in crate::sources) apu: bool,
 }
 
 /// One power or energy channel of a chip.
 #[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) number: u32,
-    pub(super) label: Option<String>,
+pub(in crate::sources) struct Channel {
+    pub(in crate::sources) number: u32,
+    pub(in crate::sources) label: Option<String>,
     /// Power files, best first: an average loses nothing between readings, an input is one instant.
-    pub(super) power: Vec<PathBuf>,
-    pub(super) energy: Option<PathBuf>,
+    pub(in crate::sources) power: Vec<PathBuf>,
+    pub(in crate::sources) energy: Option<PathBuf>,
     /// Nanoseconds over which the driver averages; zero if it does not say.
-    pub(super) interval_ns: u64,
+    pub(in crate::sources) interval_ns: u64,
     /// The most it may draw in µW, by the driver; zero if it does not say.
-    pub(super) limit_uw: u64,
+    pub(in crate::sources) limit_uw: u64,
     /// Whether an ACPI meter says that it measures a battery.
-    pub(super) battery: bool,
+    pub(in crate::sources) battery: bool,
 }
 
 /// What a channel of a known chip measures.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(in crate::sources) enum Meaning {
     /// This account.
     Account(Scope, String),
     /// An ACPI power meter that does not say what it measures.
@@ -85,7 +85,7 @@ const POWER_SUPPLIES: [&str; 20] = [
 
 /// Every chip of the tree that has a power or energy channel, or at least volts and amperes, in the order
 /// of their numbers.
-pub(super) fn chips(class: &Path) -> Vec<Chip> {
+pub(in crate::sources) fn chips(class: &Path) -> Vec<Chip> {
     let Ok(entries) = std::fs::read_dir(class) else { return Vec::new() };
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     folders.sort_by_key(|folder| (folder.as_os_str().len(), folder.clone()));
@@ -180,7 +180,7 @@ fn channel(folder: &Path, number: u32, found: &[(Kind, u32)]) -> Channel {
 }
 
 /// What a channel measures.
-pub(super) fn meaning(chip: &Chip, channel: &Channel) -> Meaning {
+pub(in crate::sources) fn meaning(chip: &Chip, channel: &Channel) -> Meaning {
     let label = channel.label.as_deref().unwrap_or("");
     match chip.name.as_str() {
         // The first channel is the board (or the whole package of an APU); others are parts of it.
@@ -215,7 +215,7 @@ fn is_apu(class: &Path) -> bool {
 }
 
 /// Whether the kernel has put the device behind a chip to sleep; reading its sensors would wake it.
-pub(super) fn sleeps(class: &Path) -> bool {
+pub(in crate::sources) fn sleeps(class: &Path) -> bool {
     text(&class.join("device/power/runtime_status")).is_some_and(|status| status == "suspended")
 }
 
