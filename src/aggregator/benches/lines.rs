@@ -12,8 +12,8 @@ use aggregator::topology::Topology;
 use cost::{By, RateCard, Where, Window};
 use criterion::{Criterion, criterion_group, criterion_main};
 use energy::boundary::Ratio;
-use energy::{Account, Cell, Edge, HourBlock, HourCell, LabelsSince, OwnerState};
-use meter::{AccountKey, ByQuality, Energy, Milliwatts, Owner, Quality, Scope, Slot};
+use energy::{Account, Cell, Edge, Hole, HourBlock, HourCell, LabelsSince, OwnerState, Rare};
+use meter::{AccountKey, ByQuality, Energy, Milliwatts, Owner, Quality, SECOND_NS, Scope, Slot, Utc};
 use store::{OwnerCommit, SledStore, Store, records};
 
 const HOSTS: u64 = 200;
@@ -37,9 +37,19 @@ fn row(host: u64) -> OwnerState {
     let edge = |hour: i32| Edge { at: Slot(hour * 4).start(), power: Some(Milliwatts(500_000)), ..Edge::default() };
     let account = Account { first: edge(START), frontier: edge(START + HOURS), ..Account::default() };
     state.accounts = vec![account; state.keys.len()];
+    if host.is_multiple_of(10) {
+        let holes = (0..HOURS / 24).map(|day| hole(START + day * 24 + 7)).collect();
+        state.accounts[0].rare = Some(Box::new(Rare { holes, ..Rare::default() }));
+    }
     let labels = [("team".to_owned(), format!("team-{}", host % 7))];
     state.labels = vec![LabelsSince { from: edge(START).at, labels: Arc::new(labels.into()) }];
     state
+}
+
+/// The minute that is missed in an hour's third slot.
+fn hole(hour: i32) -> Hole {
+    let edge = |second: i64| Edge { at: Utc(Slot(hour * 4 + 2).start().0 + second * SECOND_NS), ..Edge::default() };
+    Hole { start: edge(300), end: edge(360), estimate: None }
 }
 
 /// An hour of a host: the meter sees 5 kW, of which its devices explain 4. Every tenth host's meter misses a
