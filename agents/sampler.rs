@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use actix::dev::SendError;
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context as Ctx, Handler, Message, ResponseFuture,
     WrapFuture,
@@ -163,7 +164,7 @@ impl Sampler {
                     () if sent.iter().all(Result::is_ok) => actor.schedule(context),
                     () => context.stop(),
                 });
-                // Until the spool has it nothing else happens here.
+                // Until the spool has room for it nothing else happens here.
                 context.wait(next);
             }
             Err(_) if self.ending.is_some() => self.finish(context),
@@ -257,13 +258,17 @@ impl Sampler {
         let period = self.health.period_ns.max(1);
         let now = clock::boot_ns();
         self.due_ns += period;
+        if self.local {
+            // Sensors are read at the same instants, so that whoever takes their readings wakes up once.
+            self.due_ns -= self.due_ns % period;
+        }
         if self.due_ns <= now {
             self.due_ns += (now - self.due_ns) / period * period + period;
         }
         context.run_later(Duration::from_nanos(self.due_ns - now), Self::tick);
     }
 
-    /// Sends what was read to the streams it belongs to.
+    /// Sends what was read to the streams it belongs to; gives back what they have no room for yet.
     fn pass_on(&mut self, at: u64) -> Vec<actix::dev::Request<SpoolActor, Sampled>> {
         let Some(reader) = &self.reader else { return Vec::new() };
         // Two readings are never dated alike, or the second would be a step in the first.
@@ -292,7 +297,10 @@ impl Sampler {
                 in_band: self.local,
                 health: Arc::clone(&self.health),
             });
-            sent.push(self.spool.send(Sampled { feeder: tap.feeder, introduction, context, record }));
+            match self.spool.try_send(Sampled { feeder: tap.feeder, introduction, context, record }) {
+                Ok(()) => {}
+                Err(SendError::Full(sampled) | SendError::Closed(sampled)) => sent.push(self.spool.send(sampled)),
+            }
         }
         for gone in self.outlets.drain(reader.outlet_count().min(self.outlets.len())..) {
             end(&self.spool, gone.feeder);
