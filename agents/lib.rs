@@ -4,6 +4,7 @@
 //! the aggregator; the spool lets go when the ledger has it on disk. What decides is in [`delivery`]
 //! and [`outbox`] and knows no clock and no socket; the actors around them are thin.
 
+mod alarm;
 pub mod claims;
 pub mod cli;
 pub mod clock;

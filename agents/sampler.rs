@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use meter::{Clock, Record, Refusal, Sample};
 use tokio::sync::{Notify, oneshot};
 
+use crate::alarm::Alarm;
 use crate::claims::FeederId;
 use crate::clock::{self, BootId};
 use crate::health::{Health, State, Work};
@@ -47,6 +48,7 @@ pub struct Sampler {
     samples: Vec<Vec<Sample>>,
     last_at: u64,
     due_ns: u64,
+    alarm: Option<Arc<Alarm>>,
     absences: u32,
     /// Whether there ever was something to read.
     found: bool,
@@ -88,6 +90,7 @@ impl Sampler {
             samples: Vec::new(),
             last_at: 0,
             due_ns: 0,
+            alarm: None,
             absences: 0,
             found: false,
             told: false,
@@ -265,7 +268,10 @@ impl Sampler {
         if self.due_ns <= now {
             self.due_ns += (now - self.due_ns) / period * period + period;
         }
-        context.run_later(Duration::from_nanos(self.due_ns - now), Self::tick);
+        let make = if self.local { Alarm::new } else { Alarm::of_many };
+        let (alarm, due_ns) = (Arc::clone(self.alarm.get_or_insert_with(|| Arc::new(make()))), self.due_ns);
+        let rings = async move { alarm.ring_at(due_ns).await };
+        context.spawn(rings.into_actor(self).map(|(), actor, context| actor.tick(context)));
     }
 
     /// Sends what was read to the streams it belongs to; gives back what they have no room for yet.
