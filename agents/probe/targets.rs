@@ -109,7 +109,9 @@ pub(super) fn table(findings: &[TargetFinding], width: Option<usize>, text: &mut
         let found = match &finding.found {
             Ok(found) => found,
             Err(why) => {
-                fold(text, &format!("{source:<10} absent  "), &format!("{address}: {why}"), width);
+                // Most reasons name the address themselves.
+                let why = if why.starts_with(address) { why.clone() } else { format!("{address}: {why}") };
+                fold(text, &format!("{source:<10} absent  "), &why, width);
                 continue;
             }
         };

@@ -8,7 +8,7 @@
 //! Two sockets are two accounts.
 //!
 //! **Modulus.** The register has 32 bits of about 15 or 61 µJ. The kernel reports
-//! `max_energy_range_uj` = (2³² − 1) · unit, so the true wrap is one unit later; [`wraps_at`] finds the
+//! `max_energy_range_uj` = (2³² − 1) · unit, so the true wrap is one unit later; `wraps_at` finds the
 //! unit and declares that, to the microjoule. A zone without a readable range is not used: a wrap would
 //! look like a reset.
 //!

@@ -1,7 +1,7 @@
 //! BMCs and power distribution units by Redfish: one agent reads many.
 //!
-//! A target is looked at once: which machine it stands for ([`resources`]), which of its figures is the
-//! meter ([`figures`], in documented order). From then on only the resources that hold these figures are
+//! A target is looked at once: which machine it stands for (`resources`), which of its figures is the
+//! meter (`figures`, in documented order). From then on only the resources that hold these figures are
 //! read, one request at a time, over one kept connection and one session. What is wrong with one target
 //! delays and stops no other.
 //!
