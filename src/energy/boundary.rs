@@ -3,11 +3,11 @@
 //! Bookings are to accounts; the boundary is applied when reading, so a corrected topology reads
 //! correctly. In each slot
 //! - device `x/…` is a part of `x` and counts only where `x` does not;
-//! - accounts of scope `chassis` are outermost meters, of which one family is billed ([`meters`]);
+//! - accounts of scope `chassis` are outermost meters, of which one family is billed (`meters`);
 //! - seconds that it missed and components saw are the components' energy, times what the meter usually
-//!   shows over them ([`ratio`]), marked estimated;
+//!   shows over them (`ratio`), marked estimated;
 //! - without such a meter the components are summed;
-//! - domains that contain others keep what their contents do not explain ([`containers`]);
+//! - domains that contain others keep what their contents do not explain (`containers`);
 //! - what owner and chassis both report of one scope counts where it covers more, the owner's own first;
 //! - `pdu` and `facility` are reference meters and never billed.
 //!
