@@ -14,6 +14,7 @@ pub mod feed;
 pub mod guard;
 pub mod health;
 pub mod home;
+mod http;
 pub mod identity;
 pub mod intake;
 mod lane;

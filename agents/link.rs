@@ -6,6 +6,8 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url};
 use wire::{Answer, WireError};
 
+use crate::http;
+
 /// Longest wait that an aggregator can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -87,17 +89,7 @@ impl Link {
         if servers.is_empty() {
             return Err(LinkError::NoServer);
         }
-        // Without a provider the client panics, even for plain HTTP. It may be installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(74))
-            .tcp_nodelay(true)
-            .connect_timeout(timeout)
-            .timeout(timeout);
+        let mut client = http::client(timeout);
         if servers.iter().all(|url| url.scheme() == "http") {
             // The system's certificates would cost a few megabytes.
             client = client.tls_certs_only([]);

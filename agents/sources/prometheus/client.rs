@@ -7,6 +7,7 @@ use reqwest::header::{ACCEPT, TRANSFER_ENCODING};
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url};
 
 use super::settings::ScrapeSettings;
+use crate::http;
 use crate::link::root_cause;
 
 /// Longest page that is read, in bytes: node_exporter of a big node writes one, a page of pods a few million.
@@ -40,17 +41,7 @@ impl Scraper {
     /// # Errors
     /// If the certificates cannot be read or there can be no client.
     pub(super) fn new(settings: &ScrapeSettings, timeout: Duration) -> Result<Self, String> {
-        // Without a provider the client panics, even for plain HTTP. It may be installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(74))
-            .tcp_nodelay(true)
-            .connect_timeout(timeout)
-            .timeout(timeout);
+        let mut client = http::client(timeout);
         if settings.insecure {
             client = client.tls_danger_accept_invalid_certs(true);
         } else if !settings.ca_file.as_os_str().is_empty() {

@@ -66,20 +66,7 @@ struct Session {
 /// # Errors
 /// If TLS cannot be set up.
 pub(super) fn http(tls: rustls::ClientConfig, timeout: Duration) -> Result<reqwest::Client, String> {
-    // Without a provider the client panics, even for plain HTTP. It may be installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .tls_backend_preconfigured(tls)
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(Duration::from_secs(120))
-        .tcp_nodelay(true)
-        .connect_timeout(timeout)
-        .timeout(timeout)
-        .build()
-        .map_err(|error| root_cause(&error))
+    crate::http::client(timeout).tls_backend_preconfigured(tls).build().map_err(|error| root_cause(&error))
 }
 
 impl Client {
