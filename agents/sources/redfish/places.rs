@@ -32,11 +32,11 @@ struct Group {
     labels: BTreeMap<String, String>,
 }
 
-/// All targets of the settings and of the files they name; each address once.
+/// The targets that the settings name themselves; reads no file.
 ///
 /// # Errors
-/// What is wrong, with the key or the file.
-pub(super) fn places(settings: &RedfishSettings, cluster: &str) -> Result<Vec<Place>, String> {
+/// What is wrong, with the key.
+pub(super) fn configured(settings: &RedfishSettings, cluster: &str) -> Result<Vec<Place>, String> {
     let mut all = Vec::new();
     for (number, target) in settings.targets.iter().enumerate() {
         let at = |why: String| format!("sources.redfish.targets[{number}]{why}");
@@ -45,6 +45,15 @@ pub(super) fn places(settings: &RedfishSettings, cluster: &str) -> Result<Vec<Pl
             all.push(place(settings, cluster, target, (&address, &name), labels).map_err(at)?);
         }
     }
+    Ok(all)
+}
+
+/// All targets of the settings and of the files they name; each address once.
+///
+/// # Errors
+/// What is wrong, with the key or the file.
+pub(super) fn places(settings: &RedfishSettings, cluster: &str) -> Result<Vec<Place>, String> {
+    let mut all = configured(settings, cluster)?;
     for file in &settings.file_sd {
         all.append(&mut from_file(settings, cluster, file).map_err(|why| format!("{}: {why}", file.display()))?);
     }

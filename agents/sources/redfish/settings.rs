@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use meter::OwnerKind;
 use serde::{Deserialize, Serialize};
 
+use super::places::configured;
+
 /// Settings of the source `redfish`: BMCs and power distribution units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -118,7 +120,7 @@ impl RedfishSettings {
             target.check().map_err(at)?;
             self.profile_of(&target.profile).map_err(at)?;
         }
-        Ok(())
+        configured(self, "default").map(drop)
     }
 
     /// Whether there is anything to read.
@@ -249,6 +251,8 @@ mod tests {
             (target(r#""address": "https://a", "profile": "ops""#), vec!["targets[0].profile", "ops", "none"]),
             (target(r#""address": "https://a", "insecure": true, "pin": "sha256:00""#), vec!["targets[0]", "several"]),
             (target(r#""address": "https://a", "pin": "sha256:00""#), vec!["targets[0].pin", "64"]),
+            (target(r#""address": "http://a""#), vec!["targets[0].address", "insecure = true"]),
+            (target(r#""address": "https://u:hunter2@a""#), vec!["targets[0].address", "profile"]),
         ] {
             let complaint = complaint(&text);
             for part in parts {
