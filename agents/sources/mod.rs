@@ -29,6 +29,7 @@
 //! | prometheus | `chassis: bmc/psu-<id>` | parts of `bmc` |
 
 mod file;
+mod file_sd;
 pub mod hwmon;
 pub mod ipmi;
 mod missing;

@@ -7,26 +7,12 @@ use std::time::Duration;
 
 use meter::{Labels, Owner, OwnerKind, hostlist, reading};
 use reqwest::Url;
-use serde::Deserialize;
 
 use super::client::Scraper;
 use super::page::Selection;
 use super::scrape::Scrape;
 use super::settings::{PrometheusSettings, ScrapeSettings, address};
-use crate::sources::period_ns;
-
-/// Longest file of targets that is read, in bytes: 100 000 targets of 160 bytes.
-const FILE_MAX: u64 = 16 << 20;
-
-/// One group of a `file_sd` file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Group {
-    /// `node001:9100`.
-    targets: Vec<String>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
+use crate::sources::{file_sd, period_ns};
 
 /// Where a page is and whose readings it gives.
 struct Place {
@@ -86,14 +72,8 @@ fn places(entry: &ScrapeSettings, cluster: &str) -> Result<Vec<Place>, String> {
 /// one it is the host of the address, by its short name. Other labels are the owner's.
 fn of_file(path: &Path, labels: &Labels, cluster: &str) -> Result<Vec<Place>, String> {
     let wrong = |why: String| format!("{}: {why}", path.display());
-    let about = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
-    if about.len() > FILE_MAX {
-        return Err(wrong(format!("is longer than {} MiB", FILE_MAX >> 20)));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let groups: Vec<Group> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let mut places = Vec::new();
-    for (number, group) in groups.into_iter().enumerate() {
+    for (number, group) in file_sd::groups(path).map_err(wrong)?.into_iter().enumerate() {
         for target in &group.targets {
             let place = of_group(target, &group.labels, labels, cluster);
             places.push(place.map_err(|why| wrong(format!("group {number}, {target:?}: {why}")))?);

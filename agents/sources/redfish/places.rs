@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use meter::{Labels, Owner, hostlist, reading};
 use reqwest::Url;
-use serde::Deserialize;
 
 use super::settings::{Kind, RedfishSettings, TargetSettings};
 use super::tls::{Trust, fingerprint};
+use crate::sources::file_sd;
 
 /// One address, and what the configuration says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +21,6 @@ pub(super) struct Place {
     pub(super) trust: Trust,
     pub(super) period_ms: u64,
     pub(super) outlets: bool,
-}
-
-/// One group of a `file_sd` file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Group {
-    targets: Vec<String>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
 }
 
 /// The targets that the settings name themselves; reads no file.
@@ -150,10 +141,8 @@ fn trust(target: &TargetSettings) -> Result<Trust, String> {
 /// The targets of a file. The labels `host`, `name`, `profile`, `kind`, `outlets`, `ca_file`, `pin` and
 /// `insecure` are settings, as in the configuration; others become labels of the owner.
 fn from_file(settings: &RedfishSettings, cluster: &str, file: &Path) -> Result<Vec<Place>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let groups: Vec<Group> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let mut all = Vec::new();
-    for (number, group) in groups.into_iter().enumerate() {
+    for (number, group) in file_sd::groups(file)?.into_iter().enumerate() {
         for address in &group.targets {
             let at = |why: String| format!("group {number}{why}");
             let (target, labels) = settings_of(group.labels.clone()).map_err(at)?;
