@@ -8,7 +8,7 @@
 //! - **Operation.** Written record by record, synced every few seconds by its owner and at the end of
 //!   a segment. Opening walks all frames and cuts each segment at its first damaged one. A disk that
 //!   fails moves the spool to memory; with each sync it is tried again, and what was held in memory is
-//!   brought to disk.
+//!   brought to disk. What was on it is read all the same, as far as it can be.
 //! - **Identity.** A stream's id changes when the spool was coalesced, came home, or was minted. Whoever
 //!   sends from it compares [`Spool::stream`] with the stream that was asked about.
 
@@ -24,6 +24,8 @@ pub(crate) mod segment;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unwritable_tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;

@@ -18,13 +18,14 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder, making it and the one around it if need be, and locks it.
+    /// Opens a folder, making it and the one around it if need be, and locks it. On a read-only file system
+    /// what is there can still be read.
     pub(crate) fn open(path: &Path) -> Result<Self, SpoolError> {
         if let Some(around) = path.parent() {
             secure(around)?;
         }
         secure(path)?;
-        let lock = open_file(&path.join("lock"), true)?;
+        let lock = open_to_read(&path.join("lock"), true)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(SpoolError::Locked(path.into())),
@@ -71,10 +72,11 @@ impl Disk for Folder {
     }
 
     fn segment(&self, number: u64, create: bool) -> Result<Box<dyn Medium>, SpoolError> {
-        let file = open_file(&self.name(number), create)?;
-        if create {
-            self.sync()?;
+        if !create {
+            return Ok(Box::new(open_to_read(&self.name(number), false)?));
         }
+        let file = open_file(&self.name(number), true)?;
+        self.sync()?;
         Ok(Box::new(file))
     }
 
@@ -95,7 +97,7 @@ impl Disk for Folder {
             return Ok(None);
         }
         let at = |error| SpoolError::Io(path.clone(), error);
-        let file = open_file(&path, false)?;
+        let file = open_to_read(&path, false)?;
         let mut frames = Frames::new(&file, 0, file.len().map_err(at)?);
         Ok(match frames.next().map_err(at)? {
             Some((Kind::State, payload)) => Some(payload.to_vec()),
@@ -181,10 +183,22 @@ fn sync_folder(path: &Path) -> Result<(), SpoolError> {
 
 /// Opens a file for reading and appending, for our eyes only, never through a link.
 fn open_file(path: &Path, create: bool) -> Result<File, SpoolError> {
+    open_as(OpenOptions::new().read(true).append(true).create(create), path)
+}
+
+/// The same, but what lies on a read-only file system is opened for reading alone: to append to it fails.
+fn open_to_read(path: &Path, create: bool) -> Result<File, SpoolError> {
+    match open_file(path, create) {
+        Err(SpoolError::Io(at, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            open_as(OpenOptions::new().read(true), path).map_err(|_| SpoolError::Io(at, error))
+        }
+        other => other,
+    }
+}
+
+fn open_as(options: &mut OpenOptions, path: &Path) -> Result<File, SpoolError> {
     let no_links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let opened =
-        OpenOptions::new().read(true).append(true).create(create).mode(0o600).custom_flags(no_links).open(path);
-    opened.map_err(|error| match error.raw_os_error() {
+    options.mode(0o600).custom_flags(no_links).open(path).map_err(|error| match error.raw_os_error() {
         Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => SpoolError::Link(path.into()),
         _ => SpoolError::Io(path.into(), error),
     })

@@ -52,6 +52,10 @@ impl Spool {
     /// machine (a cloned disk) become a new stream: should they be this owner's after all, none is lost,
     /// and none is booked twice.
     ///
+    /// A folder that can be read but not written is opened, too, and what is new is held in memory until it
+    /// can be. Would newer records be sent before those in it, a ledger might join the readings on either
+    /// side of these, and they would come too late to be booked.
+    ///
     /// # Errors
     /// [`SpoolError`] that says what to do about it.
     pub fn open(path: &Path, fingerprint: Id, max_bytes: u64) -> Result<Self, SpoolError> {
@@ -96,19 +100,19 @@ impl Spool {
         }
         spool.disk = Some(disk);
         spool.index(start).map_err(|error| spool.failed(error))?;
-        spool.write_state()?;
+        spool.write_state_or_degrade();
         Ok(spool)
     }
 
     /// Takes the ids of new streams from elsewhere: for simulations, which have to be repeatable.
     ///
     /// # Errors
-    /// [`SpoolError`] if the identity cannot be saved.
+    /// [`SpoolError`] if there is no id.
     pub fn with_ids(mut self, ids: Box<dyn FnMut() -> Result<Id, SpoolError> + Send>) -> Result<Self, SpoolError> {
         self.ids = Ids(ids);
         if self.head.seq == 0 {
             self.stream = self.ids.next()?;
-            self.write_state()?;
+            self.write_state_or_degrade();
         }
         Ok(self)
     }
@@ -153,6 +157,14 @@ impl Spool {
         }
         self.head = at;
         Ok(())
+    }
+
+    /// Without the state on disk the records there are a stream nobody knows, or the one they were: both lose
+    /// and double nothing. So it can wait until the disk is mended.
+    fn write_state_or_degrade(&mut self) {
+        if let Err(error) = self.write_state() {
+            self.degrade(&error);
+        }
     }
 
     pub(super) fn write_state(&self) -> Result<(), SpoolError> {

@@ -150,7 +150,7 @@ fn the_disk_of_an_agents_spool_is_full_read_only_and_well_again() {
     said(&world, "the spool cannot be written", 2);
     world.nodes[0].program.kill();
     world.start_agents();
-    said(&world, "the spool cannot be opened", 1);
+    said(&world, "the spool cannot be written", 3);
     let seen = progress(&world, metric(&world, "wattledger_readings_total"));
     fs::remove_file(&ballast).expect("the ballast");
     said(&world, "the spool can be written again", 2);
@@ -160,7 +160,7 @@ fn the_disk_of_an_agents_spool_is_full_read_only_and_well_again() {
     world.nodes[0].program.terminate();
     remount(&state, "ro");
     world.start_agents();
-    said(&world, "the spool cannot be opened", 2);
+    said(&world, "the spool cannot be written", 4);
     let seen = progress(&world, metric(&world, "wattledger_readings_total"));
     remount(&state, "rw");
     said(&world, "the spool can be written again", 3);

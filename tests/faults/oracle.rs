@@ -1,7 +1,7 @@
 //! What the ledger has to hold: everything the agents read, added up here by other code than the product's,
 //! by the rules of `docs/LEDGER.md`, in integers of half picojoules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -35,6 +35,9 @@ struct Reading {
 pub(crate) struct Truth {
     accounts: BTreeMap<Account, BTreeMap<u64, Reading>>,
     boot: Option<Id>,
+    /// Instants that were new here although later ones were known: a ledger that got them in this order may
+    /// have joined the readings around them, and then it fences them.
+    late: BTreeMap<String, BTreeSet<u64>>,
     /// Whether readings were coalesced in a spool after they were added here.
     pub(crate) coalesced: bool,
 }
@@ -123,7 +126,12 @@ impl Truth {
                 period: device.period_ns,
             };
             assert!(sample.refused.is_none(), "a made-up machine gives values only");
-            let before = self.accounts.entry(account).or_default().insert(record.at, reading.clone());
+            let known = self.accounts.entry(account).or_default();
+            let is_late = known.last_key_value().is_some_and(|(last, _)| *last > record.at);
+            let before = known.insert(record.at, reading.clone());
+            if is_late && before.is_none() {
+                self.late.entry(host.to_owned()).or_default().insert(record.at);
+            }
             assert!(before.is_none_or(|before| before == reading), "two readings at one instant");
         }
     }
@@ -131,6 +139,15 @@ impl Truth {
     /// What everything adds up to, by account.
     pub(crate) fn sums(&self) -> BTreeMap<Account, Sum> {
         self.accounts.iter().map(|(account, readings)| (account.clone(), add_up(readings.values()))).collect()
+    }
+
+    /// Fails if a reading is sent after later ones. The ledger then fences it where it joined those around it,
+    /// which shows in the energy only if the power bent in between.
+    fn must_be_in_order(&self) {
+        if let Some((host, late)) = self.late.first_key_value() {
+            let (first, last) = (late.first(), late.last());
+            panic!("{host}: {} instants were sent after later ones, from {first:?} to {last:?} ns", late.len());
+        }
     }
 
     /// How many readings there are.
@@ -211,6 +228,7 @@ pub(crate) fn settle(world: &mut World, seen: Truth) -> Truth {
     for node in 0..world.nodes.len() {
         truth.add_spool(&world.nodes[node].name.clone(), &world.spool(node));
     }
+    truth.must_be_in_order();
     world.start_couriers();
     compare(world, &truth);
     world.stop_agents();
