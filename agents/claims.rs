@@ -219,7 +219,8 @@ mod tests {
         context: &Context,
         samples: &[Sample],
     ) -> Vec<(u64, u16)> {
-        let record = Record { context: who.0.0, at: tenth * SECOND / 10, samples: samples.to_vec(), summary: None };
+        let record =
+            Record { context: who.0.0, at: tenth * SECOND / 10, samples: samples.to_vec(), ..Record::default() };
         let sifted = claims.sift(who.0, who.1, context, record);
         let pairs =
             |record: &Record| record.samples.iter().map(|s| (record.at * 10 / SECOND, s.device)).collect::<Vec<_>>();
@@ -302,7 +303,8 @@ mod tests {
     fn duplicates_are_counted_once_it_is_sure_that_they_are_none_too_few() {
         let (mut claims, context) = (Claims::default(), context(1, &["GPU-1"]));
         let mut duplicates = |who: (FeederId, bool), tenth: u64| {
-            let record = Record { context: who.0.0, at: tenth * SECOND / 10, samples: vec![power(0)], summary: None };
+            let record =
+                Record { context: who.0.0, at: tenth * SECOND / 10, samples: vec![power(0)], ..Record::default() };
             claims.sift(who.0, who.1, &context, record).duplicates
         };
         assert_eq!((duplicates(NVML, 1), duplicates(DCGM, 2)), (0, 0));

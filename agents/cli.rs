@@ -10,11 +10,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_rt::System;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{ConfigError, Settings};
+use crate::jobs::{command, report};
+use crate::manual::{self, CompletionsArgs, ManArgs};
 use crate::run::{self, StartError};
 use crate::sources::{self, Roots};
 use crate::{probe, replay_command};
@@ -37,10 +39,16 @@ struct Cli {
 enum Command {
     /// Read this machine's sensors and deliver the readings, until told to stop
     Run(RunArgs),
+    /// Tell this machine's agent that a job begins or ends; for a scheduler's hooks
+    Job(command::JobArgs),
     /// Show every power source this machine could have: what was found, or why not
     Probe(ProbeArgs),
     /// Send recorded readings (CSV, also gzipped) with their own time stamps
     Replay(ReplayArgs),
+    /// Print a script that completes this command line in a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +66,9 @@ struct RunArgs {
     /// else ~/.local/state/wattledger-agent]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Read a made-up machine as well, which says that it is one: to try things out without sensors
+    #[arg(long)]
+    simulated: bool,
     #[command(flatten)]
     roots: RootArgs,
 }
@@ -133,7 +144,7 @@ fn speed(text: &str) -> Result<Speed, String> {
     number.map(|speed| Speed(Some(speed))).ok_or_else(|| "it is max, or a number above 0 such as 60".into())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(column, _)| !column.is_empty());
     pair.map(|(column, value)| (column.into(), value.into())).ok_or_else(|| "it looks like COLUMN=VALUE".into())
 }
@@ -150,17 +161,34 @@ pub(crate) enum End {
 /// Runs the program on the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     log_to_stderr();
     let end = catch_unwind(AssertUnwindSafe(|| match cli.command {
         Command::Run(args) => run(args),
+        Command::Job(args) => command::job(args),
         Command::Probe(args) => probe(&args),
         Command::Replay(args) => match settings(None) {
             Ok(settings) => replay_command::replay(args, settings),
             Err(error) => fail(End::Usage, &error),
         },
+        Command::Completions(args) => written(manual::completions(Cli::command(), args)),
+        Command::Man(args) => written(manual::man(Cli::command(), &args)),
     }));
     ExitCode::from(end.unwrap_or(End::Internal) as u8)
+}
+
+/// Says what is wrong with the arguments. A scheduler's hook is no reason to stop a job: unless it asked for
+/// strictness it ends well.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let is_hook = arguments.first().is_some_and(|first| first == "job");
+    let is_lenient = is_hook && arguments.iter().all(|argument| argument != "--strict");
+    let code = if is_lenient { 0 } else { u8::try_from(error.exit_code()).unwrap_or(End::Usage as u8) };
+    ExitCode::from(code)
 }
 
 fn log_to_stderr() {
@@ -176,6 +204,10 @@ fn log_to_stderr() {
         .try_init();
 }
 
+fn written(result: std::io::Result<()>) -> End {
+    result.map_or_else(|error| fail(End::Failed, &error), |()| End::Done)
+}
+
 /// Says why on standard error.
 pub(crate) fn fail(end: End, error: &dyn std::fmt::Display) -> End {
     // If not even that can be written there is nobody to tell.
@@ -183,7 +215,7 @@ pub(crate) fn fail(end: End, error: &dyn std::fmt::Display) -> End {
     end
 }
 
-fn settings(file: Option<PathBuf>) -> Result<Settings, ConfigError> {
+pub(crate) fn settings(file: Option<PathBuf>) -> Result<Settings, ConfigError> {
     // A variable that is not UTF-8 cannot be one of ours.
     let variables: Vec<_> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -205,6 +237,7 @@ fn run(args: RunArgs) -> End {
     if let Some(state_dir) = args.state_dir {
         settings.agent.state_dir = state_dir;
     }
+    settings.sources.simulated.enabled |= args.simulated;
     let roots = Roots { sys: args.roots.sys, proc: args.roots.proc };
     let system = System::new();
     let started = system.block_on(async {
@@ -275,10 +308,11 @@ fn probe(args: &ProbeArgs) -> End {
         System::new().block_on(probe::targets::look(discoveries, limit, |done, total| bar.show(done, total)))
     };
     bar.end();
+    let hearings = System::new().block_on(report::look(&settings));
     let text = match args.format {
         // A file or a filter gets whole lines.
-        Format::Table => probe::table(&found, &targets, stdout().is_terminal().then_some(COLUMNS)),
-        Format::Json => probe::json(&found, &targets),
+        Format::Table => probe::table(&found, &targets, &hearings, stdout().is_terminal().then_some(COLUMNS)),
+        Format::Json => probe::json(&found, &targets, &hearings),
     };
     // A reader that has seen enough (`| head`) is no failure.
     let _ = stdout().write_all(text.as_bytes());
@@ -291,7 +325,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

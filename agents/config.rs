@@ -10,7 +10,8 @@ use config::{Config, Environment, File, FileFormat};
 use meter::{Labels, reading};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::metrics;
+use crate::jobs::settings::JobsSettings;
+use crate::metrics::settings::MetricsSettings;
 use crate::sources::SourcesSettings;
 use crate::sources::rapl::PERIOD_MAX_MS;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// Where the agent shows how it is.
     pub metrics: MetricsSettings,
+    /// How it is told of jobs.
+    pub jobs: JobsSettings,
     /// What is read.
     pub sources: SourcesSettings,
 }
@@ -68,22 +71,6 @@ pub struct SpoolSettings {
     pub max_mib: u64,
     /// Most mebibytes kept for each other owner that this agent reads on behalf of.
     pub target_max_mib: u64,
-}
-
-/// Where the agent shows how it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MetricsSettings {
-    /// Address and port of `/metrics`; empty for none.
-    pub listen: String,
-    /// Whether an address that others can reach is meant: there is no password.
-    pub insecure: bool,
-}
-
-impl Default for MetricsSettings {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:9811".into(), insecure: false }
-    }
 }
 
 impl Default for AgentSettings {
@@ -185,7 +172,8 @@ impl Settings {
                 "sources.rapl.period_ms = {given}: at most {PERIOD_MAX_MS}, or wraps of the counters cannot be told"
             ));
         }
-        metrics::check(&self.metrics).map_err(ConfigError::Value)?;
+        self.metrics.check().map_err(ConfigError::Value)?;
+        self.jobs.check().map_err(ConfigError::Value)?;
         if self.labels.len() > reading::LABELS_MAX {
             return wrong(format!("labels: {} are more than the {} allowed", self.labels.len(), reading::LABELS_MAX));
         }

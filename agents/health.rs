@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use meter::{Refusal, Sample};
+use meter::{Owner, Refusal, Sample};
 
 /// Longest probe that is no reason to worry: a driver that wakes eight GPUs takes some twenty seconds.
 const PROBE_MAX_NS: u64 = 30_000_000_000;
@@ -75,6 +75,17 @@ pub struct Counts {
     pub duplicates: AtomicU64,
 }
 
+/// A name by which somebody may speak of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Whose device.
+    pub owner: Owner,
+    /// What it is called.
+    pub name: Arc<str>,
+    /// The device of its account.
+    pub device: Arc<str>,
+}
+
 /// One source's or target's condition, shared by whoever reads it and whoever watches it.
 #[derive(Debug)]
 pub struct Health {
@@ -97,6 +108,8 @@ pub struct Health {
     failing_told: AtomicU64,
     /// Unix milliseconds of the last reading; zero before the first.
     last_read_ms: AtomicU64,
+    /// The devices that it found last, by each of their names.
+    called: Mutex<Vec<Called>>,
 }
 
 /// What the watch has to say about a source.
@@ -123,7 +136,20 @@ impl Health {
             hang_told: AtomicU8::new(0),
             failing_told: AtomicU64::new(0),
             last_read_ms: AtomicU64::new(0),
+            called: Mutex::default(),
         }
+    }
+
+    /// Notes which devices there are.
+    pub(crate) fn know(&self, called: Vec<Called>) {
+        *self.called.lock().unwrap_or_else(PoisonError::into_inner) = called;
+    }
+
+    /// The devices of this owner that go by a name.
+    pub(crate) fn device_called(&self, owner: &Owner, name: &str) -> Vec<Arc<str>> {
+        let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |one: &&Called| *one.name == *name && one.owner == *owner;
+        called.iter().filter(is_meant).map(|one| Arc::clone(&one.device)).collect()
     }
 
     /// Notes that work begins.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meter::{Context, Labels, Owner, Record, reading};
+use meter::{Clock, Context, Labels, Mark, Owner, Record, reading};
+use wire::SentAt;
 
 use crate::claims::{Claims, FeederId};
 use crate::health::Health;
@@ -22,6 +23,8 @@ pub struct Intake {
     owners: Vec<OwnerDesk>,
     feeders: BTreeMap<FeederId, Feeder>,
     left_behind: Vec<(Owner, Labels)>,
+    /// What marks refer to: this machine's clock, and no device.
+    marks: Option<Arc<Context>>,
 }
 
 /// Who feeds one owner's stream.
@@ -115,7 +118,7 @@ impl Intake {
         let places = BTreeMap::from([(own.owner().clone(), 0)]);
         let desk = OwnerDesk { labels: own.labels().clone(), ..OwnerDesk::default() };
         let outbox = Outbox::new(vec![own]);
-        Self { outbox, home, places, owners: vec![desk], feeders: BTreeMap::new(), left_behind }
+        Self { outbox, home, places, owners: vec![desk], feeders: BTreeMap::new(), left_behind, marks: None }
     }
 
     /// The streams.
@@ -163,6 +166,32 @@ impl Intake {
         let Some(lane) = self.outbox.lane(*place) else { return 0 };
         let before = lane.spool().bytes();
         sifted.records.iter().for_each(|record| lane.append(context, record));
+        lane.spool().bytes().saturating_sub(before)
+    }
+
+    /// Puts a word about this machine's jobs into its own stream: a record of its own, stamped by the clocks
+    /// `now` and behind everything that was read before. How many bytes the spool has grown by.
+    pub fn mark(&mut self, mark: Mark, now: &SentAt) -> u64 {
+        let clock = Clock::Boot(now.boot);
+        let Some(lane) = self.outbox.lane(0) else { return 0 };
+        let read = lane.spool().newest().filter(|(_, context)| context.clock == clock).map(|(record, _)| record.at);
+        let at = read.max().map_or(now.boot_ns, |read| read.max(now.boot_ns));
+        self.mark_at(mark, at, now)
+    }
+
+    /// The same of a word that tells of an earlier instant of this boot's clock, which the ledger may have passed.
+    pub fn mark_at(&mut self, mark: Mark, at: u64, now: &SentAt) -> u64 {
+        let clock = Clock::Boot(now.boot);
+        let wall_offset_ns = now.wall_ns.saturating_sub_unsigned(now.boot_ns);
+        let known = self.marks.take().filter(|context| context.clock == clock);
+        // The first one's offset stays, or each mark would be of another context.
+        let context = known.unwrap_or_else(|| Arc::new(Context { clock, wall_offset_ns, devices: Vec::new() }));
+        self.marks = Some(Arc::clone(&context));
+        let Some(lane) = self.outbox.lane(0) else { return 0 };
+        let record =
+            Record { context: wire::context_id(&context), at, mark: Some(Box::new(mark)), ..Record::default() };
+        let before = lane.spool().bytes();
+        lane.append(&context, &record);
         lane.spool().bytes().saturating_sub(before)
     }
 
@@ -217,7 +246,7 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
-    use meter::{AccountKey, Clock, DeviceDecl, Milliwatts, OwnerKind, Sample, Scope};
+    use meter::{AccountKey, DeviceDecl, Milliwatts, OwnerKind, Sample, Scope};
 
     use super::*;
     use crate::config::Settings;
@@ -276,6 +305,37 @@ mod tests {
         let labels = |place: usize| intake.outbox().lanes()[place].labels().clone();
         assert_eq!(labels(0), Labels::from([("hw.uuid".into(), "u".into()), ("team".into(), "nlp".into())]));
         assert_eq!(labels(1), Labels::from([("rack".into(), "r1".into()), ("row".into(), "1".into())]));
+    }
+
+    #[test]
+    fn a_mark_goes_into_the_own_stream_behind_what_was_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut intake = intake(folder.path());
+        let own = Owner::host("n1").expect("a good name");
+        introduce(&mut intake, 1, &own, true, &[]);
+        look(&mut intake, 1, "GPU-1", 1_000_000_000);
+        let now = |boot: u8, boot_ns| SentAt { boot: [boot; 16], boot_ns, wall_ns: 5_000_000_000 };
+        // A little behind the reading's date, which was rounded up; then later; then under another boot id.
+        assert!(intake.mark(Mark::Stop("1".into()), &now(1, 999_999_000)) > 0);
+        intake.mark(Mark::Cut, &now(1, 2_000_000_007));
+        intake.mark(Mark::Cut, &now(2, 5));
+        let outbox = intake.outbox_mut();
+        let post = outbox.next_post(0, Some(now(2, 6))).expect("encodes").expect("something waits");
+        let append = wire::decode_post(&post.body).expect("a post").appends.remove(0);
+        let told = |record: &Record| (record.at, record.mark.as_deref().cloned(), record.samples.len());
+        assert_eq!(
+            append.records.iter().map(told).collect::<Vec<_>>(),
+            [
+                (1_000_000_000, None, 1),
+                (1_000_000_000, Some(Mark::Stop("1".into())), 0),
+                (2_000_000_007, Some(Mark::Cut), 0),
+                (5, Some(Mark::Cut), 0)
+            ]
+        );
+        let contexts = append.hello.expect("a hello").contexts;
+        let clocks: Vec<_> = contexts.iter().filter(|context| context.devices.is_empty()).map(|c| c.clock).collect();
+        assert_eq!(clocks.len(), 2, "one context per boot, however many marks: {clocks:?}");
+        assert!(append.live.iter().all(|record| record.mark.is_none()), "nothing of the present to be shown");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! Few connections, one request each, with limits to headers and time. Joules are not here: the ledger's are
 //! the aggregator's to show.
 
+mod jobs;
 pub mod page;
 mod process;
+pub mod settings;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::config::MetricsSettings;
 use crate::health::Registry;
+use crate::jobs::tally::Tally;
 use crate::spool_actor::{SpoolActor, TakeStock};
 use crate::uplink::Progress;
 use page::Page;
+use settings::MetricsSettings;
 
 /// Connections at once; more are closed unheard.
 const CONNECTIONS_MAX: usize = 16;
@@ -46,6 +48,8 @@ pub struct Desk {
     pub spool: Addr<SpoolActor>,
     /// The way to the aggregator.
     pub progress: Arc<Progress>,
+    /// What was heard of jobs.
+    pub jobs: Arc<Tally>,
 }
 
 /// Listens as the settings say. If that is impossible the agent goes on without.
@@ -125,45 +129,7 @@ async fn metrics(desk: &Desk) -> String {
         page.stock(&stock);
     }
     page.uplink(&desk.progress);
+    jobs::write(&desk.jobs, &mut page);
     process::write(&mut page);
     page.text()
-}
-
-/// Whether an address may be listened on: a loopback one, or any if that is said to be wanted.
-///
-/// # Errors
-/// What is wrong with it, and what to do.
-pub fn check(settings: &MetricsSettings) -> Result<(), String> {
-    let listen = &settings.listen;
-    if listen.is_empty() {
-        return Ok(());
-    }
-    let address: SocketAddr =
-        listen.parse().map_err(|_| format!("metrics.listen = {listen:?}: it looks like 127.0.0.1:9811"))?;
-    if address.ip().is_loopback() || settings.insecure {
-        return Ok(());
-    }
-    Err(format!(
-        "metrics.listen = {listen:?}: others could read it without a password; metrics.insecure = true says that this is meant"
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn others_may_listen_only_where_that_is_said() {
-        let with = |listen: &str, insecure| check(&MetricsSettings { listen: listen.into(), insecure });
-        for good in ["", "127.0.0.1:9811", "[::1]:0", "127.8.0.1:1"] {
-            assert_eq!(with(good, false), Ok(()), "{good}");
-        }
-        for open in ["0.0.0.0:9811", "[::]:9811", "10.0.0.7:9811"] {
-            assert!(with(open, false).is_err_and(|why| why.contains("metrics.insecure = true")), "{open}");
-            assert_eq!(with(open, true), Ok(()), "{open}");
-        }
-        for bad in ["9811", "localhost:9811", "x"] {
-            assert!(with(bad, true).is_err(), "{bad}");
-        }
-    }
 }

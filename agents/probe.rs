@@ -6,6 +6,7 @@ use meter::{SECOND_NS, Sample, Scope};
 use serde_json::{Value, json};
 
 use crate::guard::{Panicked, guarded};
+use crate::jobs::report::{self, Hearing};
 use crate::sources::{self, FoundDevice, Probe, Roots, SourcesSettings};
 
 /// What one source found.
@@ -31,7 +32,12 @@ pub fn look(settings: &SourcesSettings, roots: &Roots) -> Vec<Finding> {
 /// For people: one paragraph per source, one line per device, one per thing left out. Long lines are
 /// folded at `width` columns, if given.
 #[must_use]
-pub fn table(findings: &[Finding], targets: &[targets::TargetFinding], width: Option<usize>) -> String {
+pub fn table(
+    findings: &[Finding],
+    targets: &[targets::TargetFinding],
+    hearings: &[Hearing],
+    width: Option<usize>,
+) -> String {
     let devices: Vec<&FoundDevice> = findings.iter().flat_map(|finding| devices(&finding.probe)).collect();
     let names = devices.iter().map(|device| device.decl.key.device.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -49,6 +55,11 @@ pub fn table(findings: &[Finding], targets: &[targets::TargetFinding], width: Op
         }
     }
     targets::table(targets, width, &mut text);
+    for (number, Hearing { by, place, state }) in hearings.iter().enumerate() {
+        let head = format!("{:<10} {by:<7} ", if number == 0 { "jobs" } else { "" });
+        let words = if place.is_empty() { state.clone() } else { format!("{place}: {state}") };
+        fold(&mut text, &head, &words, width);
+    }
     let measures_all = |device: &&FoundDevice| device.decl.key.scope == Scope::Chassis;
     text.push('\n');
     let summary = match devices.len() {
@@ -132,9 +143,9 @@ fn now(sample: Option<&Sample>) -> String {
     if parts.is_empty() { "no value".into() } else { parts.join(", ") }
 }
 
-/// For scripts: an array of sources, then targets.
+/// For scripts: an array of sources, then targets, then how jobs are heard of.
 #[must_use]
-pub fn json(findings: &[Finding], targets: &[targets::TargetFinding]) -> String {
+pub fn json(findings: &[Finding], targets: &[targets::TargetFinding], hearings: &[Hearing]) -> String {
     let sources: Vec<Value> = findings
         .iter()
         .map(|finding| match &finding.probe {
@@ -147,6 +158,7 @@ pub fn json(findings: &[Finding], targets: &[targets::TargetFinding]) -> String 
             }),
         })
         .chain(targets.iter().map(targets::json))
+        .chain((!hearings.is_empty()).then(|| report::json(hearings)))
         .collect();
     format!("{:#}\n", Value::Array(sources))
 }
@@ -199,7 +211,7 @@ mod tests {
 
     #[test]
     fn people_see_value_and_reason() {
-        let text = table(&findings(), &[], None);
+        let text = table(&findings(), &[], &[], None);
         for part in [
             "absent  libnvidia-ml.so.1 is missing",
             "found   1 device",
@@ -209,13 +221,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
-        assert!(table(&[], &[], None).contains("No power source"));
+        assert!(table(&[], &[], &[], None).contains("No power source"));
     }
 
     #[test]
     fn long_lines_are_folded_between_words_and_nothing_is_lost() {
-        let plain = table(&findings(), &[], None);
-        let folded = table(&findings(), &[], Some(44));
+        let plain = table(&findings(), &[], &[], None);
+        let folded = table(&findings(), &[], &[], Some(44));
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&plain), words(&folded));
         let too_long = |line: &&str| line.len() > 44 && line.trim().contains(' ') && !line.contains("412.5 W");
@@ -225,7 +237,7 @@ mod tests {
 
     #[test]
     fn scripts_get_the_same() {
-        let found: Value = serde_json::from_str(&json(&findings(), &[])).expect("JSON");
+        let found: Value = serde_json::from_str(&json(&findings(), &[], &[])).expect("JSON");
         assert_eq!(found[0]["state"], "absent");
         assert_eq!(found[1]["devices"][0]["counter_uj"], "1234567890");
         assert_eq!(found[1]["devices"][0]["limit_watts"], Value::Null, "what is not declared is no zero");

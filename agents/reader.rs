@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use meter::{DeviceDecl, Labels, Owner, Refusal, Sample};
+use tokio::sync::Notify;
 
 use crate::guard::{Panicked, guarded, guarded_wait};
-use crate::health::{State, TARGET_MAX};
+use crate::health::{Called, State, TARGET_MAX};
 use crate::sources::target::{Reach, Target};
 use crate::sources::{PollError, Probe, Source};
 
@@ -58,6 +59,28 @@ impl Fault {
             Self::Poll(PollError::Broken(_)) => State::Broken,
             Self::Panicked(_) => State::Panicked,
             Self::Hangs(_) => State::Hangs,
+        }
+    }
+
+    /// Says in the log what it is, and what is done about it.
+    pub(crate) fn tell(&self, source: &str, target: Option<&str>) {
+        match self {
+            Self::Absent(why) => tracing::info!(source, target, why, "absent"),
+            Self::Poll(PollError::Retry(why)) => tracing::warn!(source, target, why, "no reading: trying on"),
+            Self::Poll(PollError::Gone(why)) => {
+                tracing::warn!(source, target, why, "gone: looking again every 30 s");
+            }
+            Self::Poll(PollError::Broken(why)) => {
+                tracing::error!(source, target, why, "broken: it is not read any more");
+            }
+            Self::Hangs(limit) => {
+                let limit_s = limit.as_secs();
+                tracing::error!(source, target, limit_s, "hangs: put aside for a minute, the others go on");
+            }
+            Self::Panicked(panicked) => {
+                let panic = &panicked.0;
+                tracing::error!(source, target, panic, "panicked: put aside, and tried again every minute");
+            }
         }
     }
 }
@@ -132,6 +155,26 @@ impl Reader {
         local.into_iter().chain(remote)
     }
 
+    /// Every device by each of its names.
+    #[must_use]
+    pub fn called(&self) -> Vec<Called> {
+        let mut called = Vec::new();
+        for OutletView { owner, devices, .. } in self.outlets() {
+            let by = |name: &str, device: &DeviceDecl| Called {
+                owner: owner.clone(),
+                name: name.into(),
+                device: device.key.device.clone(),
+            };
+            called.extend(devices.iter().map(|device| by(&device.key.device, device)));
+            if let Self::Local { source, .. } = self {
+                let nicknames = guarded(|| source.nicknames()).unwrap_or_default();
+                let device = |place: u16| devices.get(usize::from(place));
+                called.extend(nicknames.iter().filter_map(|(place, name)| Some(by(name, device(*place)?))));
+            }
+        }
+        called
+    }
+
     /// Looks for something to read.
     ///
     /// # Errors
@@ -191,6 +234,14 @@ impl Reader {
             // What cannot be ended now the other side ends by itself.
             let _ = tokio::time::timeout(CLOSE_MAX, guarded_wait(async { target.close().await })).await;
         }
+    }
+}
+
+/// Waits for a target, unless the end comes first.
+pub(crate) async fn unless_cut<T>(cut: &Notify, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        done = work => done,
+        () = cut.notified() => Err(Fault::Poll(PollError::Retry("the agent ends".into()))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Addr, Arbiter, Recipient};
 use futures_util::future::join_all;
 use meter::{Labels, NameError, Owner, reading};
 use rustix::process::{Resource, Rlimit};
@@ -13,10 +13,11 @@ use crate::config::Settings;
 use crate::health::{Notice, Registry};
 use crate::home::Home;
 use crate::intake::Intake;
+use crate::jobs::{self, Ear};
 use crate::link::{Link, LinkError};
 use crate::metrics::{self, Desk};
 use crate::reader::Reader;
-use crate::sampler::{LastLook, Sampler};
+use crate::sampler::{LastLook, LookNow, Sampler};
 use crate::sources::target::Discovery;
 use crate::sources::{self, Roots};
 use crate::spool::SpoolError;
@@ -56,6 +57,7 @@ pub struct RunningAgent {
     targets: Option<(Addr<Targets>, [Arbiter; 2])>,
     spool: (Addr<SpoolActor>, Arbiter),
     uplink: Addr<Uplink>,
+    ear: Ear,
     watch: [tokio::task::JoinHandle<()>; 2],
 }
 
@@ -113,10 +115,20 @@ pub fn start_with(
         registry.add(health);
     }
     let targets = start_targets(discoveries, &spool, &boot, &registry);
-    let desk = Desk { registry: registry.clone(), spool: spool.clone(), progress };
+    let sensors = samplers.iter().map(|(sampler, _)| Recipient::<LookNow>::from(sampler.clone())).collect();
+    let needs = jobs::Needs {
+        owner: owner.clone(),
+        spool: spool.clone(),
+        boot,
+        registry: registry.clone(),
+        sensors,
+        sys: roots.sys.clone(),
+    };
+    let ear = jobs::start(settings, needs);
+    let desk = Desk { registry: registry.clone(), spool: spool.clone(), progress, jobs: ear.tally() };
     let watch = [actix_rt::spawn(metrics::serve(settings.metrics.clone(), desk)), actix_rt::spawn(watch(registry))];
     tracing::info!(host = %owner, servers = ?settings.uplink.servers, "running");
-    Ok(RunningAgent { owner, samplers, targets, spool: (spool, spool_thread), uplink, watch })
+    Ok(RunningAgent { owner, samplers, targets, spool: (spool, spool_thread), uplink, ear, watch })
 }
 
 /// Starts what is read over the network, on two threads: one looks at files, the other reads.
@@ -186,6 +198,7 @@ impl RunningAgent {
     /// seconds, whatever hangs. Tells whether the ledger has everything on disk.
     pub async fn stop(self) -> bool {
         self.watch.iter().for_each(tokio::task::JoinHandle::abort);
+        self.ear.stop();
         // They stop reading at once, and take their time to end sessions.
         let targets = self.targets.as_ref().map(|(targets, _)| targets.send(LastLook));
         let mut ends = actix_rt::spawn(join_all(targets));

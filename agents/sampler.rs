@@ -19,7 +19,7 @@ use crate::claims::FeederId;
 use crate::clock::{self, BootId};
 use crate::health::{Health, State, Work};
 use crate::intake::Introduction;
-use crate::reader::{Fault, Found, Reader};
+use crate::reader::{Fault, Found, Reader, unless_cut};
 use crate::sources::PollError;
 use crate::spool_actor::{Leave, Sampled, SpoolActor};
 use crate::tap::{self, Tap};
@@ -30,6 +30,9 @@ const PROBE_AGAIN: Duration = Duration::from_secs(30);
 const ABSENT_MAX: Duration = Duration::from_secs(300);
 /// How long a source that panicked is put aside.
 const PUT_ASIDE: Duration = Duration::from_secs(60);
+
+/// A sensor is not read again within this for the sake of a mark: it has nothing new.
+const FRESH_NS: u64 = 100_000_000;
 
 /// Instants are given in whole microseconds: no sensor is read faster, and the zeros pack well.
 const GRAIN_NS: u64 = 1000;
@@ -54,6 +57,8 @@ pub struct Sampler {
     found: bool,
     /// Whether the last word in the log was of a fault.
     told: bool,
+    /// Whether the reading under way was asked for, beside those that the clock asks for.
+    extra: bool,
     /// Set when the end was asked for.
     ending: Option<oneshot::Sender<()>>,
     /// Cuts a target's work short.
@@ -64,6 +69,11 @@ pub struct Sampler {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct LastLook;
+
+/// Asks a sensor of this machine for a reading now, because something begins or ends.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LookNow;
 
 /// A reader back from work.
 struct Back<T> {
@@ -94,6 +104,7 @@ impl Sampler {
             absences: 0,
             found: false,
             told: false,
+            extra: false,
             ending: None,
             cut: Arc::default(),
         };
@@ -135,12 +146,17 @@ impl Sampler {
             }
         }
         (self.found, self.absences) = (true, 0);
+        self.health.know(self.reader.as_ref().map(Reader::called).unwrap_or_default());
         self.outlets.iter_mut().for_each(|tap| tap.known = false);
     }
 
     /// Reads once, passes it on, and sets the clock for the next time.
     fn tick(&mut self, context: &mut Ctx<Self>) {
-        let Some(mut reader) = self.reader.take() else { return };
+        let Some(mut reader) = self.reader.take() else {
+            // The clock's reading falls together with the one that is under way.
+            self.extra = false;
+            return;
+        };
         let (mut samples, cut) = (std::mem::take(&mut self.samples), Arc::clone(&self.cut));
         samples.resize_with(reader.outlet_count(), Vec::new);
         samples.iter_mut().for_each(Vec::clear);
@@ -164,6 +180,7 @@ impl Sampler {
                 let passing = self.pass_on(at);
                 let next = join_all(passing).into_actor(self).map(|sent, actor, context| match () {
                     () if actor.ending.is_some() => actor.finish(context),
+                    () if std::mem::take(&mut actor.extra) => {}
                     () if sent.iter().all(Result::is_ok) => actor.schedule(context),
                     () => context.stop(),
                 });
@@ -171,6 +188,8 @@ impl Sampler {
                 context.wait(next);
             }
             Err(_) if self.ending.is_some() => self.finish(context),
+            // The clock's next reading will meet the same fault.
+            Err(_) if std::mem::take(&mut self.extra) => {}
             Err(fault) => {
                 self.health.counts.failures.fetch_add(1, Relaxed);
                 self.suffer(fault, context);
@@ -214,24 +233,7 @@ impl Sampler {
         let is_news = before != state && !(state == State::Absent && before == State::Gone) && !is_quiet;
         if is_news {
             self.told = true;
-            match &fault {
-                Fault::Absent(why) => tracing::info!(source, target, why, "absent"),
-                Fault::Poll(PollError::Retry(why)) => tracing::warn!(source, target, why, "no reading: trying on"),
-                Fault::Poll(PollError::Gone(why)) => {
-                    tracing::warn!(source, target, why, "gone: looking again every 30 s");
-                }
-                Fault::Poll(PollError::Broken(why)) => {
-                    tracing::error!(source, target, why, "broken: it is not read any more");
-                }
-                Fault::Hangs(limit) => {
-                    let limit_s = limit.as_secs();
-                    tracing::error!(source, target, limit_s, "hangs: put aside for a minute, the others go on");
-                }
-                Fault::Panicked(panicked) => {
-                    let panic = &panicked.0;
-                    tracing::error!(source, target, panic, "panicked: put aside, and tried again every minute");
-                }
-            }
+            fault.tell(source, target);
         }
         self.recover(&fault, context);
     }
@@ -281,7 +283,7 @@ impl Sampler {
         self.last_at = (at / GRAIN_NS * GRAIN_NS).max(self.last_at + GRAIN_NS);
         self.health.counts.reads.fetch_add(1, Relaxed);
         let clock = Clock::Boot(self.boot.get());
-        let mut sent = Vec::new();
+        let (mut sent, mut others) = (Vec::new(), false);
         for (place, outlet) in reader.outlets().enumerate() {
             let tap = tap::of(&mut self.outlets, place, &outlet);
             let samples = self.samples.get(place).map_or(&[][..], Vec::as_slice);
@@ -295,7 +297,9 @@ impl Sampler {
                 continue;
             }
             tap.known = true;
+            let before = tap.context.as_ref().map(|(id, _)| *id);
             let (id, context) = tap.context(clock, &outlet);
+            others |= before != Some(id);
             let record = Record { context: id, at: self.last_at, samples, ..Record::default() };
             let introduction = (!std::mem::replace(&mut tap.introduced, true)).then(|| Introduction {
                 owner: tap.owner.clone(),
@@ -307,6 +311,9 @@ impl Sampler {
                 Ok(()) => {}
                 Err(SendError::Full(sampled) | SendError::Closed(sampled)) => sent.push(self.spool.send(sampled)),
             }
+        }
+        if others {
+            self.health.know(reader.called());
         }
         for gone in self.outlets.drain(reader.outlet_count().min(self.outlets.len())..) {
             end(&self.spool, gone.feeder);
@@ -366,11 +373,16 @@ impl Handler<LastLook> for Sampler {
     }
 }
 
-/// Waits for a target, unless the end comes first.
-async fn unless_cut<T>(cut: &Notify, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    tokio::select! {
-        done = work => done,
-        () = cut.notified() => Err(Fault::Poll(PollError::Retry("the agent ends".into()))),
+impl Handler<LookNow> for Sampler {
+    type Result = ();
+
+    fn handle(&mut self, _: LookNow, context: &mut Self::Context) {
+        let now = clock::boot_ns();
+        let is_due = now.saturating_sub(self.last_at) > FRESH_NS && self.health.state(now) == State::Up;
+        if self.local && is_due && self.reader.is_some() && self.ending.is_none() {
+            self.extra = true;
+            self.tick(context);
+        }
     }
 }
 

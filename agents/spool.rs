@@ -16,6 +16,8 @@ mod batch;
 pub mod coalesce;
 mod disk;
 mod folder;
+#[cfg(test)]
+mod mark_tests;
 mod opening;
 mod room;
 #[cfg(test)]
@@ -198,7 +200,9 @@ impl Spool {
             let _ = self.write(record.context, &bytes);
         }
         self.head = Position { seq: self.head.seq + 1, digest };
-        self.newest.insert(record.context, record.clone());
+        if record.mark.is_none() {
+            self.newest.insert(record.context, record.clone());
+        }
         self.frame = bytes;
     }
 
@@ -215,7 +219,7 @@ impl Spool {
         if seq <= self.acknowledged || seq > self.head.seq || !self.sent.insert(seq) {
             return;
         }
-        let mut frame = Vec::with_capacity(17);
+        let mut frame = Vec::with_capacity(segment::frame_bytes(size_of::<u64>()));
         put_frame(Kind::Sent, &(self.head.seq - seq).to_le_bytes(), &mut frame);
         if let Some(tail) = self.segments.back_mut()
             && tail.medium.append(&frame, tail.bytes).is_ok()

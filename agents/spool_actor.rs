@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context as Ctx, Handler, Message, Recipient};
 use energy::CLOCK_SET_BACK;
-use meter::{Context, Record};
+use meter::{Context, Mark, Record};
 use wire::{Answer, AppendAnswer, WireError};
 
 use crate::claims::FeederId;
@@ -13,7 +13,6 @@ use crate::clock::{self, BootId};
 use crate::intake::{Intake, Introduction, Stock};
 use crate::outbox::Outgoing;
 use crate::spool::random_id;
-use crate::uplink::Wake;
 
 /// How much may be lost to a power failure, at most.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
@@ -37,6 +36,11 @@ pub struct SpoolActor {
     appended: u64,
 }
 
+/// Asks the uplink to post now.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
 /// A source feeds an owner's stream no more.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -54,6 +58,17 @@ pub struct Sampled {
     pub context: Arc<Context>,
     /// The record.
     pub record: Record,
+}
+
+/// A word about this machine's jobs, for its own stream. Without an instant it is dated when it is put there, so that
+/// no reading which is there already lies behind it. Gives the instant.
+#[derive(Debug, Message)]
+#[rtype(result = "u64")]
+pub struct PutMark {
+    /// What happens.
+    pub mark: Mark,
+    /// When, on the boot's clock.
+    pub at: Option<u64>,
 }
 
 /// Asks for the next post.
@@ -175,6 +190,19 @@ impl Handler<Sampled> for SpoolActor {
             // A full mailbox means that it is awake.
             let _ = self.uplink.as_ref().map(|uplink| uplink.try_send(Wake));
         }
+    }
+}
+
+impl Handler<PutMark> for SpoolActor {
+    type Result = u64;
+
+    fn handle(&mut self, PutMark { mark, at }: PutMark, _: &mut Self::Context) -> Self::Result {
+        let now = clock::sent_at(self.boot.get());
+        self.appended += match at {
+            Some(at) => self.intake.mark_at(mark, at, &now),
+            None => self.intake.mark(mark, &now),
+        };
+        at.unwrap_or(now.boot_ns)
     }
 }
 

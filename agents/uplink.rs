@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::wall_ns;
 use crate::link::{Backoff, Link, LinkError, random};
-use crate::spool_actor::{Care, Settle, SpoolActor, TakePost, Taken};
+use crate::spool_actor::{Care, Settle, SpoolActor, TakePost, Taken, Wake};
 
 /// Failures in a row after which the log says so again: about every ten minutes.
 const REMIND: u32 = 40;
@@ -41,11 +41,6 @@ pub struct Progress {
     /// Unix milliseconds of the last answer after which everything was on the ledger's disk; zero before it.
     pub answered_ms: AtomicU64,
 }
-
-/// Asks to post now.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Wake;
 
 /// Asks for one last attempt; answers whether everything is on the ledger's disk.
 #[derive(Clone, Copy, Debug, Message)]

@@ -25,7 +25,7 @@ const HOSTS_MAX: u16 = 500;
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// End after this long (30s, 5m), not on Ctrl-C
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = console::span)]
     duration: Option<Duration>,
     /// Simulated hosts
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(HOSTS_MAX)))]
@@ -67,6 +67,7 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<(), DemoError> {
     let aggregator = start_aggregator(args, &fleet, &dir).await?;
     let server = format!("http://{}", aggregator.addr);
     say(&format!("dashboard  {server}"));
+    say(&format!("terminal   wattledger top --server {server}"));
     say(&format!(
         "simulated  {} hosts with 8 GPUs each at two sites: made-up readings and prices, labelled simulated=true",
         args.hosts
@@ -127,6 +128,7 @@ fn start_own_agent(server: &str, dir: &Path) -> Result<RunningAgent, StartError>
     settings.agent.state_dir = dir.join("agent");
     // It would only be in the way of an agent that runs in earnest.
     settings.metrics.listen = String::new();
+    settings.jobs.enabled = false;
     let found = sources::all(&settings.sources, &Roots::default()).into_iter().filter_map(|mut source| {
         let Probe::Found { devices, .. } = source.probe() else { return None };
         Some(format!("{} ({} devices)", source.name(), devices.len()))
@@ -189,8 +191,10 @@ async fn tell_cost(server: &str) -> Result<(), DemoError> {
         by: Some("team".into()),
         filter: None,
         step: None,
+        idle: None,
+        shared: None,
         tz: None,
-        format: console::Format::Table,
+        format: console::ReportFormat::Table,
         server: server.into(),
         output: None,
     };
@@ -209,12 +213,6 @@ async fn interrupted() {
         _ = tokio::signal::ctrl_c() => {}
         () = terminated => {}
     }
-}
-
-/// `30s`, `5m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "a time such as 30s, 5m or 1h".to_owned())?;
-    Duration::try_from(span).map_err(|_| "a time that is not negative".to_owned())
 }
 
 #[expect(clippy::print_stdout, reason = "what the command is for")]

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use console::Format;
 use serde_json::{Value, json};
 use store::{Report, StoreError};
 
@@ -21,15 +22,6 @@ pub(crate) struct VerifyArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Table,
-    /// For programs
-    Json,
 }
 
 /// A ledger or an image that was audited: what it holds, or why it cannot be read, and what is wrong

@@ -30,6 +30,8 @@ pub struct Hwmon {
     period_ns: u64,
     sensors: Vec<Sensor>,
     devices: Vec<DeviceDecl>,
+    /// AMD's GPUs by PCI address, and the place of the device that measures each.
+    amd: BTreeMap<String, Option<u16>>,
     missing: Missing,
     look_anew: bool,
 }
@@ -64,6 +66,7 @@ impl Hwmon {
             period_ns: period_ns(settings.period_ms),
             sensors: Vec::new(),
             devices: Vec::new(),
+            amd: BTreeMap::new(),
             missing: Missing::default(),
             look_anew: false,
         }
@@ -152,6 +155,7 @@ impl Source for Hwmon {
     fn probe(&mut self) -> Probe {
         self.sensors.clear();
         self.devices.clear();
+        self.amd.clear();
         let class = self.roots.sys.join("class/hwmon");
         let chips = chips(&class);
         let mut remarks = BTreeSet::new();
@@ -169,6 +173,7 @@ impl Source for Hwmon {
             }
             match Sensor::open(&choice) {
                 Ok(sensor) if is_second_die(&choice, &sensor) => {
+                    self.amd.insert(choice.chip.device.clone(), None);
                     remarks.insert(format!(
                         "{at}: {} reads 0 W (of a card with two dies the first reads it whole)",
                         decl.key
@@ -178,10 +183,19 @@ impl Source for Hwmon {
                     let label = choice.channel.label.as_deref().map(|label| format!(": {label}"));
                     let about = format!("{at}{}", label.unwrap_or_default());
                     found.push(FoundDevice { decl: decl.clone(), about, now: None });
+                    if choice.chip.name == "amdgpu" {
+                        self.amd.insert(choice.chip.device.clone(), u16::try_from(self.devices.len()).ok());
+                    }
                     self.devices.push(decl);
                     self.sensors.push(sensor);
                 }
-                Err(error) => _ = remarks.insert(format!("{at}: {error}")),
+                Err(error) => {
+                    if choice.chip.name == "amdgpu" {
+                        // It has a number, but no device.
+                        self.amd.insert(choice.chip.device.clone(), Some(u16::MAX));
+                    }
+                    remarks.insert(format!("{at}: {error}"));
+                }
             }
         }
         let note =
@@ -224,6 +238,19 @@ impl Source for Hwmon {
 
     fn devices(&self) -> &[DeviceDecl] {
         &self.devices
+    }
+
+    /// AMD's numbers, in the order of PCI addresses as its tools count them. A card with two dies counts twice, and
+    /// its first die measures both.
+    fn nicknames(&self) -> Vec<(u16, String)> {
+        let mut first = None;
+        let mut names = Vec::new();
+        for (number, (address, place)) in self.amd.iter().enumerate() {
+            first = place.or(first);
+            names.extend(first.map(|place| (place, number.to_string())));
+            names.extend(first.filter(|_| place.is_none()).map(|place| (place, address.clone())));
+        }
+        names
     }
 }
 

@@ -108,6 +108,10 @@ pub trait Source: Send {
     fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), PollError>;
     /// The devices found by the last probe; [`Sample::device`] is an index into them.
     fn devices(&self) -> &[DeviceDecl];
+    /// What else devices are called, by their place: the numbers that drivers and schedulers give them.
+    fn nicknames(&self) -> Vec<(u16, String)> {
+        Vec::new()
+    }
 }
 
 /// Where the kernel's file trees are: parameters, so that recorded trees can stand in.

@@ -272,6 +272,11 @@ impl Source for Nvml {
     fn devices(&self) -> &[DeviceDecl] {
         &self.devices
     }
+
+    /// NVML's numbers, in the order of PCI addresses: those of `nvidia-smi`, and of Slurm where it finds GPUs itself.
+    fn nicknames(&self) -> Vec<(u16, String)> {
+        self.gpus.iter().filter_map(|gpu| Some((gpu.place?, gpu.board.index.to_string()))).collect()
+    }
 }
 
 /// Reads one GPU, and its module unless another GPU of it did so; `before` is where this look begins in `into`.

@@ -187,6 +187,11 @@ impl Source for Simulated {
     fn devices(&self) -> &[DeviceDecl] {
         &self.devices
     }
+
+    fn nicknames(&self) -> Vec<(u16, String)> {
+        let gpus = (0_u16..).zip(&self.devices).filter(|(_, device)| device.key.scope == Scope::Gpu);
+        gpus.map(|(place, _)| (place, place.to_string())).collect()
+    }
 }
 
 /// Wall time as it was at the start plus what the boot clock counted since: no step of the wall clock

@@ -45,8 +45,13 @@ impl Coalescer {
         Self { policy, span_max_ns, groups: Vec::new() }
     }
 
-    /// Takes the next record; gives what is finished.
+    /// Takes the next record; gives what is finished. A mark stays what it is, and nothing lies over it.
     pub fn push(&mut self, record: Record, context: &Arc<Context>) -> Vec<Record> {
+        if record.mark.is_some() {
+            let mut finished = self.finish();
+            finished.push(record);
+            return finished;
+        }
         let from = first_instant(&record);
         let finished = if self.fits(&record, from, context) { Vec::new() } else { self.finish() };
         let place = self.groups.iter().position(|group| group.id == record.context).unwrap_or_else(|| {

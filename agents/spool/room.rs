@@ -8,7 +8,7 @@ use meter::{Mutant, Position, Record, mutant};
 
 use super::coalesce::Coalescer;
 use super::disk::{Medium, Memory};
-use super::segment::{Frames, Kind, put_frame};
+use super::segment::{Frames, Kind, frame_bytes, put_frame};
 use super::{Segment, Spool, SpoolError};
 
 /// How long a summary may be, in nanoseconds, each time records are coalesced further: a minute keeps
@@ -43,9 +43,22 @@ impl Spool {
 
     /// Lets the oldest segment go, if there is one.
     fn drop_oldest(&mut self) -> bool {
+        let end = self.segments.get(1).map_or(self.head, |second| second.start);
+        if end.seq > self.acknowledged && [1, 2].into_iter().any(|count| self.keep_marks(count)) {
+            return true;
+        }
         let Some(oldest) = self.segments.pop_front() else { return false };
         let end = self.start();
-        let lost = end.seq.saturating_sub(oldest.start.seq.max(self.acknowledged));
+        self.note_dropped(end.seq.saturating_sub(oldest.start.seq.max(self.acknowledged)));
+        // In this order a crash in between leaves a segment too much, never one too few.
+        if let Err(error) = self.write_state() {
+            tracing::error!(%error, "the spool's state cannot be written");
+        }
+        self.remove(&oldest);
+        true
+    }
+
+    fn note_dropped(&mut self, lost: u64) {
         if lost > 0 {
             self.dropped += lost;
             tracing::error!(
@@ -53,12 +66,51 @@ impl Spool {
                 "the spool is full: the oldest records are dropped, the ledger will show a hole; raise spool.max_mib"
             );
         }
-        // In this order a crash in between leaves a segment too much, never one too few.
-        if let Err(error) = self.write_state() {
-            tracing::error!(%error, "the spool's state cannot be written");
+    }
+
+    /// Leaves of the oldest segments nothing but their marks: who runs what is small, and tells whose the
+    /// time is that is left. At most a quarter of the spool. Whether that made room.
+    fn keep_marks(&mut self, count: usize) -> bool {
+        if self.segments.len() <= count {
+            return false;
         }
-        self.remove(&oldest);
+        let Ok((marks, lost, old_bytes)) = self.marks_of(count) else { return false };
+        let mut rewriter = Rewriter::default();
+        rewriter.put(marks, self);
+        // All that will stand there: what only seems to make room would be tried forever.
+        let bytes = (rewriter.bytes.len() + self.replaces_bytes()) as u64;
+        if rewriter.bytes.is_empty() || bytes >= old_bytes || bytes > self.max_bytes / 4 {
+            return false;
+        }
+        match self.swap(0, count, &rewriter.bytes, SPANS_NS.len() as u8) {
+            Ok(()) => self.note_dropped(lost),
+            Err(error) => {
+                tracing::error!(%error, "marks cannot be kept");
+                return false;
+            }
+        }
         true
+    }
+
+    /// The marks of the oldest segments, how many other records were not delivered, and all their bytes.
+    fn marks_of(&self, count: usize) -> Result<(Vec<Record>, u64, u64), SpoolError> {
+        let (mut marks, mut lost, mut bytes) = (Vec::new(), 0, 0);
+        for segment in self.segments.iter().take(count) {
+            let mut seq = segment.start.seq;
+            bytes += segment.bytes;
+            let mut frames = Frames::new(&*segment.medium, 0, segment.bytes);
+            while let Some((kind, frame)) = frames.next().map_err(|error| self.failed(error))? {
+                if kind != Kind::Record {
+                    continue;
+                }
+                seq += 1;
+                match wire::decode_record(frame) {
+                    Ok(record) if record.mark.is_some() => marks.push(record),
+                    _ => lost += u64::from(seq > self.acknowledged),
+                }
+            }
+        }
+        Ok((marks, lost, bytes))
     }
 
     fn remove(&self, segment: &Segment) {
@@ -134,6 +186,11 @@ impl Spool {
         Ok(true)
     }
 
+    /// How many bytes say what a segment stands for that takes the place of others.
+    const fn replaces_bytes(&self) -> usize {
+        if self.disk.is_some() { frame_bytes(size_of::<u64>()) } else { 0 }
+    }
+
     /// Puts one segment in the place of several.
     fn swap(&mut self, place: usize, count: usize, bytes: &[u8], level: u8) -> Result<(), SpoolError> {
         // The new identity first: a crash in between leaves the old records under it, which is as good. If
@@ -144,7 +201,7 @@ impl Spool {
             self.degrade(&error);
         }
         let (first, number) = (self.segments[place].number, self.segments[place + count - 1].number);
-        let mut whole = Vec::with_capacity(bytes.len() + 17);
+        let mut whole = Vec::with_capacity(bytes.len() + self.replaces_bytes());
         if self.disk.is_some() {
             // A crash, or a power loss after which deleted names are there again, leaves old segments beside
             // it. Coalesced once more they would lie across what is covered, and lose their energy.

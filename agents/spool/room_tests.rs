@@ -8,12 +8,12 @@ use meter::{AccountKey, Clock, DeviceDecl, Microjoules, Milliwatts, Owner, Sampl
 
 use super::*;
 
-const MACHINE: Id = [7; 16];
-const S: u64 = 1_000_000_000;
-const T0: u64 = 1_793_491_200 * S;
+pub(super) const MACHINE: Id = [7; 16];
+pub(super) const S: u64 = 1_000_000_000;
+pub(super) const T0: u64 = 1_793_491_200 * S;
 
 /// A meter of power, a counter, and a sensor that never has a value: each read every second.
-fn context() -> Arc<Context> {
+pub(super) fn context() -> Arc<Context> {
     let device = |name, epoch| DeviceDecl {
         key: AccountKey::new(Scope::Gpu, name).expect("a good name"),
         period_ns: S,
@@ -25,11 +25,11 @@ fn context() -> Arc<Context> {
     Arc::new(Context { clock: Clock::Utc, wall_offset_ns: 0, devices })
 }
 
-fn watts(second: u64) -> u64 {
+pub(super) fn watts(second: u64) -> u64 {
     100 + second * second / 7 % 613
 }
 
-fn record(second: u64) -> Record {
+pub(super) fn record(second: u64) -> Record {
     let samples = vec![
         Sample { power: Some(Milliwatts(watts(second) * 1000)), ..Sample::default() },
         Sample { device: 1, counter: Some(Microjoules(second * 250_000_000)), ..Sample::default() },
@@ -39,7 +39,7 @@ fn record(second: u64) -> Record {
 }
 
 /// Twice the energy of the meter in joules: the trapezoids, by hand.
-fn twice_joules(seconds: std::ops::Range<u64>) -> i128 {
+pub(super) fn twice_joules(seconds: std::ops::Range<u64>) -> i128 {
     seconds.map(|second| i128::from(watts(second) + watts(second + 1))).sum()
 }
 
@@ -49,7 +49,7 @@ pub(super) fn fill(spool: &mut Spool, seconds: std::ops::RangeInclusive<u64>) {
 }
 
 /// Books everything in a spool from `after` on.
-fn deliver(spool: &mut Spool, after: Position, ledger: &mut Ledger) {
+pub(super) fn deliver(spool: &mut Spool, after: Position, ledger: &mut Ledger) {
     let mut at = after;
     loop {
         let batch = spool.read(at, Room { bytes: 20_000, samples: 1 << 18, until: u64::MAX }).expect("reads");

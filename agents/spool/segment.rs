@@ -33,6 +33,11 @@ pub(crate) enum Kind {
     Replaces = 5,
 }
 
+/// How long a frame is that holds so many bytes.
+pub(crate) const fn frame_bytes(payload: usize) -> usize {
+    HEAD + 1 + payload
+}
+
 /// Appends one frame to a buffer.
 pub(crate) fn put_frame(kind: Kind, payload: &[u8], into: &mut Vec<u8>) {
     let mut checksum = crc32fast::Hasher::new();

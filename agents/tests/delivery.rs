@@ -2,7 +2,7 @@
 //! every record counted on the other side.
 #![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
 
-#[expect(dead_code, reason = "the tests of targets look at owners")]
+#[expect(dead_code, reason = "the tests of targets and jobs look at owners and marks")]
 mod fake;
 
 use std::collections::BTreeMap;
@@ -263,6 +263,7 @@ fn simulated(fake: &Fake, state_dir: &std::path::Path) -> Settings {
     settings.sources.hwmon.enabled = false;
     settings.sources.simulated.enabled = true;
     settings.sources.simulated.period_ms = 50;
+    settings.jobs.enabled = false;
     settings
 }
 

@@ -158,6 +158,7 @@ impl Stage {
         settings.uplink.servers = vec![self.fake.url()];
         settings.uplink.interval_s = 1;
         settings.metrics.listen = String::new();
+        settings.jobs.enabled = false;
         settings.sources.nvml.enabled = false;
         let empty = self.folder.path().join("nothing");
         let file = [self.folder.path().join("targets")];

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use billing::inventory::Retirements;
 use meter::{Owner, Utc};
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
+use utoipa::ToSchema;
 
 use crate::AggregatorError;
-use crate::inventory::Retirements;
 
 /// The document's name.
 const DOCUMENT: &str = "acts";
@@ -22,9 +23,13 @@ const VERSION: u8 = 1;
 const ACTS_KEPT: usize = 10_000;
 
 /// What kinds of acts there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Deed {
+    /// A month was closed.
+    Close,
+    /// The inventory's file was replaced.
+    Inventory,
     /// A host's name was given to another machine.
     Rebind,
     /// A host went out of service.
@@ -38,6 +43,8 @@ impl Deed {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Close => "close",
+            Self::Inventory => "inventory",
             Self::Rebind => "rebind",
             Self::Retire => "retire",
             Self::Unretire => "unretire",
@@ -46,7 +53,7 @@ impl Deed {
 }
 
 /// One act.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Act {
     /// When, as RFC 3339.
     pub at: String,
@@ -116,19 +123,31 @@ impl Acts {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = book.clone();
         match (act.act, retired) {
-            (Deed::Rebind, _) => {}
+            (Deed::Rebind | Deed::Close, _) => {}
             (_, Some(at)) => drop(next.retired.insert(owner.to_string(), at.0)),
             (_, None) => drop(next.retired.remove(&owner.to_string())),
         }
-        tracing::info!(by = act.by, from = act.from, old = act.old, new = act.new, "{} {owner}", act.act.word());
-        next.acts.push(act);
-        let surplus = next.acts.len().saturating_sub(ACTS_KEPT);
-        next.acts.drain(..surplus);
-        let failed = |error: &dyn std::fmt::Display| StoreError::Failed(error.to_string());
-        let bytes = serde_json::to_vec(&next).map_err(|error| failed(&error))?;
-        let retired = retirements(&next).map_err(|error| failed(&error))?;
-        self.store.put_document(DOCUMENT, &bytes)?;
+        next.push(act);
+        let retired = retirements(&next).map_err(|error| StoreError::Failed(error.to_string()))?;
+        self.put(&mut book, next)?;
         self.retirements.store(Arc::new(retired));
+        Ok(())
+    }
+
+    /// Records acts that are about no owner. Blocks until they are on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they could not be recorded.
+    pub fn note(&self, acts: Vec<Act>) -> Result<(), StoreError> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = book.clone();
+        acts.into_iter().for_each(|act| next.push(act));
+        self.put(&mut book, next)
+    }
+
+    fn put(&self, book: &mut Book, next: Book) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(&next).map_err(|error| StoreError::Failed(error.to_string()))?;
+        self.store.put_document(DOCUMENT, &bytes)?;
         *book = next;
         Ok(())
     }
@@ -138,6 +157,15 @@ impl Acts {
     pub fn newest(&self, limit: usize) -> Vec<Act> {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         book.acts.iter().rev().take(limit).cloned().collect()
+    }
+}
+
+impl Book {
+    fn push(&mut self, act: Act) {
+        tracing::info!(by = act.by, from = act.from, old = act.old, new = act.new, "{} {}", act.act.word(), act.owner);
+        self.acts.push(act);
+        let surplus = self.acts.len().saturating_sub(ACTS_KEPT);
+        self.acts.drain(..surplus);
     }
 }
 

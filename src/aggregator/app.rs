@@ -4,43 +4,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cost::RateCard;
 use meter::Utc;
-use store::{Identity, Store};
 use tokio::sync::Semaphore;
 
 use crate::acts::Acts;
+use crate::answers::Answers;
 use crate::billed::BilledCounters;
+use crate::board::Boards;
+use crate::books::Books;
+use crate::budgets::Budgets;
 use crate::door::LedgerDoor;
+use crate::events::Events;
+use crate::first::First;
 use crate::health::Health;
-use crate::inventory::Inventory;
-use crate::published::{Published, Snapshot};
 use crate::recent::RecentPower;
 use crate::refused::RefusedMachines;
-use crate::settings::Settings;
 use crate::skews::Skews;
+use crate::statements::Statements;
 use crate::summary::Summaries;
-use crate::topology::{Topologies, Topology};
-use crate::watched::Watched;
 
 /// Everything a request may need.
 pub struct App {
-    /// Durable figures.
-    pub published: Arc<Published>,
-    /// The store, for ranges of history; blocking.
-    pub store: Arc<dyn Store>,
-    /// Which ledger this is.
-    pub identity: Identity,
-    /// Labels, links and service dates.
-    pub inventory: Arc<Watched<Inventory>>,
-    /// Who belongs to whom.
-    pub topologies: Topologies,
-    /// Prices.
-    pub rates: Arc<Watched<RateCard>>,
-    /// The configuration.
-    pub settings: Settings,
-    /// The clock.
-    pub now: fn() -> Utc,
+    /// What there is to answer from.
+    pub books: Books,
     /// What this process has counted.
     pub stats: Arc<Stats>,
     /// Power of late, for live graphs.
@@ -51,26 +37,28 @@ pub struct App {
     pub health: Arc<Health>,
     /// Cost of today and this month.
     pub summaries: Summaries,
+    /// The fleet of this moment.
+    pub boards: Boards,
+    /// What the dashboard's views show of energy and cost.
+    pub answers: Answers,
+    /// Whether what everybody sees first was made.
+    pub first: First,
+    /// Live power.
+    pub events: Events,
     /// The billed-energy counters.
     pub billed: BilledCounters,
+    /// Budgets, and where they stand.
+    pub budgets: Budgets,
     /// What administrators did.
     pub acts: Acts,
+    /// Closed months.
+    pub statements: Statements,
     /// Machines that report themselves under a name bound to another.
     pub refused: RefusedMachines,
     /// Senders whose clocks differ.
     pub skews: Skews,
     /// One backup at a time: while it is read, the store rewrites nothing.
     pub backups: Arc<Semaphore>,
-}
-
-impl App {
-    /// What there is to answer from, all of this moment: durable figures, who belongs to whom, the time.
-    #[must_use]
-    pub fn moment(&self) -> (Arc<Snapshot>, Arc<Topology>, Utc) {
-        let snapshot = self.published.load();
-        let topology = self.topologies.of(&snapshot, &self.inventory.load());
-        (snapshot, topology, (self.now)())
-    }
 }
 
 /// The wall clock.

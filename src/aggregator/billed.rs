@@ -9,22 +9,20 @@
 //! a restart goes on where it was.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use cost::{By, RateCard, Where, Window};
 use meter::{SECOND_NS, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::app::App;
+use crate::books::Books;
 use crate::http::problem::Problem;
-use crate::lines::Figures;
-use crate::query::{CostQuery, Zone, cost_problem, label_keys};
+use crate::kept::{Kept, Patience};
+use crate::query::{CostQuery, HeldQuery, Zone, cost_problem, label_keys};
 
 /// For how long the counters serve at least: twice a scrape interval of common length.
-const FRESH_FOR: Duration = Duration::from_secs(30);
-/// Working them out may take this share of one core at most: 1 in 50.
-const IDLE_FACTOR: u32 = 50;
+const PATIENCE: Patience = Patience { fresh: Duration::from_secs(30), serves: Duration::ZERO, unasked: Duration::MAX };
 /// A slot settles this long after its end: agents post every 10 to 60 s.
 const SETTLES_NS: i64 = 300 * SECOND_NS;
 /// Where they are kept in the store.
@@ -61,14 +59,13 @@ mod as_list {
 }
 
 /// The newest counters.
-#[derive(Debug, Default)]
-pub struct BilledCounters(Mutex<Option<Made>>);
-
 #[derive(Debug)]
-struct Made {
-    at: Instant,
-    serves: Duration,
-    billed: Arc<Billed>,
+pub struct BilledCounters(Kept<Billed>);
+
+impl Default for BilledCounters {
+    fn default() -> Self {
+        Self(Kept::new(PATIENCE))
+    }
 }
 
 impl BilledCounters {
@@ -76,37 +73,31 @@ impl BilledCounters {
     ///
     /// # Errors
     /// A problem if the store fails.
-    pub fn of(&self, app: &App) -> Result<Arc<Billed>, Problem> {
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = newest.as_ref().filter(|made| made.at.elapsed() < made.serves) {
-            return Ok(Arc::clone(&made.billed));
-        }
-        let begin = Instant::now();
-        let before = match newest.as_ref() {
-            Some(made) => Arc::clone(&made.billed),
-            None => Arc::new(kept(app)?),
-        };
-        let billed = match before.next(app) {
-            Ok(billed) => Arc::new(billed),
-            Err(problem) => {
+    pub fn of(&self, books: &Books) -> Result<Arc<Billed>, Problem> {
+        self.0.of(|| {
+            let before = match self.0.peek() {
+                Some(newest) => newest,
+                None => Arc::new(in_store(books)?),
+            };
+            Ok(before.next(books).unwrap_or_else(|problem| {
                 // A full disk, say. Counters that are not kept might step back after a restart.
                 tracing::warn!("the billed-energy counters of /metrics stand still: {problem}");
-                before
-            }
-        };
-        let serves = FRESH_FOR.max(begin.elapsed() * IDLE_FACTOR);
-        *newest = Some(Made { at: Instant::now(), serves, billed: Arc::clone(&billed) });
-        Ok(billed)
+                (*before).clone()
+            }))
+        })
     }
 }
 
 impl Billed {
     /// The counters of now, kept in the store if they changed.
-    fn next(&self, app: &App) -> Result<Self, Problem> {
-        let billed = self.follow(settled(app)?);
+    fn next(&self, books: &Books) -> Result<Self, Problem> {
+        let billed = self.follow(settled(books)?);
         if billed != *self {
             let bytes = serde_json::to_vec(&billed).map_err(|error| Problem::internal("keep the counters", &error))?;
-            app.store.put_document(DOCUMENT, &bytes).map_err(|error| Problem::internal("keep the counters", &error))?;
+            books
+                .store
+                .put_document(DOCUMENT, &bytes)
+                .map_err(|error| Problem::internal("keep the counters", &error))?;
         }
         Ok(billed)
     }
@@ -135,15 +126,15 @@ impl Billed {
     }
 }
 
-fn kept(app: &App) -> Result<Billed, Problem> {
-    let bytes = app.store.document(DOCUMENT).map_err(|error| Problem::internal("read the counters", &error))?;
+fn in_store(books: &Books) -> Result<Billed, Problem> {
+    let bytes = books.store.document(DOCUMENT).map_err(|error| Problem::internal("read the counters", &error))?;
     // What cannot be read is worked out again; a figure that differs then gets a new `gen`.
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
 
 /// What every host was billed in all settled slots.
-fn settled(app: &App) -> Result<BTreeMap<(String, String), i128>, Problem> {
-    let (snapshot, topology, now) = app.moment();
+fn settled(books: &Books) -> Result<BTreeMap<(String, String), i128>, Problem> {
+    let (snapshot, topology, now) = books.moment();
     let until = Utc(now.0.saturating_sub(SETTLES_NS)).slot();
     let accounts = snapshot.owners().flat_map(|view| &view.state.accounts);
     let Some(first) = accounts.map(|account| account.first.at).min() else { return Ok(BTreeMap::new()) };
@@ -154,12 +145,12 @@ fn settled(app: &App) -> Result<BTreeMap<(String, String), i128>, Problem> {
         select: Where::default(),
         step: None,
         zone: Zone::of("UTC").map_err(|error| cost_problem(&error))?,
+        held: HeldQuery::default(),
     };
     if query.window.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let factor = app.settings.meter_factor();
-    let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now, factor };
+    let figures = books.figures(&snapshot, &topology, now);
     let answer = query.answer(&figures, &RateCard::default())?;
     let rows = answer.rows.into_iter().filter_map(|row| {
         let mut by = row.by?;

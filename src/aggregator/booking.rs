@@ -15,11 +15,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use billing::published::Snapshot;
 use energy::{Dirty, Ledger, OwnerState};
 use meter::{Mutant, Owner, Utc, mutant};
 
 use crate::door::{Told, Unavailable, Work};
-use crate::published::Snapshot;
 
 /// The ledger and the posts that wait for its commits; `R` is where an answer goes.
 pub struct Booking<R> {
@@ -127,6 +127,8 @@ impl<R> Booking<R> {
             }
             Work::Numbered(post) => Told::Numbered(self.ledger.post(post, now)),
             Work::Rebind(owner, to) => Told::Rebound(self.ledger.rebind(owner, *to)),
+            Work::Mark(owner, at, mark) => Told::Marked(self.ledger.mark(owner, *at, mark, now)),
+            Work::Release(owner, at) => Told::Released(self.ledger.release(owner, *at)),
         };
         self.waiting.push(Waiter { reply, told });
         Ok(())

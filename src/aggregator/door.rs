@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use actix::dev::SendError;
-use energy::{Append, AppendOutcome, NumberedPost, PostOutcome};
-use meter::{Id, Owner};
+use energy::{Append, AppendOutcome, MarkOutcome, NumberedPost, PostOutcome};
+use meter::{Id, Mark, Owner, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The least a post counts for: what a message costs however small its body is.
@@ -24,6 +24,10 @@ pub enum Work {
     Numbered(Box<NumberedPost>),
     /// An administrator gives a host's name to this machine, or to the next one that reports itself.
     Rebind(Box<Owner>, Option<Id>),
+    /// A word about a machine's jobs that did not come in its stream, and the instant it speaks of.
+    Mark(Box<Owner>, Utc, Mark),
+    /// An administrator puts a host out of service: from that instant on it runs no job.
+    Release(Box<Owner>, Utc),
 }
 
 /// The ledger's answer, in the shape of the question. What it rests on is on disk.
@@ -35,6 +39,10 @@ pub enum Told {
     Numbered(PostOutcome),
     /// The machine that the name was bound to; nothing if there is no such owner.
     Rebound(Option<Option<Id>>),
+    /// What became of the mark.
+    Marked(MarkOutcome),
+    /// How many jobs ended.
+    Released(usize),
 }
 
 /// Why nothing of a post was booked; it should come again.

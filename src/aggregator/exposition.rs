@@ -9,15 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
+use billing::published::{OwnerView, Snapshot};
+use billing::topology::Topology;
+use billing::topology::unmatched::{Kind as UnmatchedKind, counts};
 use energy::Flag;
 use meter::{OwnerKind, Refusal, Utc};
 
-use crate::hosts_view::{HostState, fenced};
-use crate::published::{OwnerView, Snapshot};
 use crate::summary::Summary;
-use crate::topology::Topology;
-use crate::topology::unmatched::{Kind as UnmatchedKind, counts};
-use crate::whole::Whole;
+use crate::vitals::{HostState, fenced};
+use crate::whole::Fleet;
 
 pub mod families;
 pub mod process;
@@ -168,7 +168,7 @@ impl Scrape {
 #[must_use]
 pub fn host_counts(snapshot: &Snapshot, topology: &Topology, now: Utc) -> [usize; 5] {
     let mut counts = [0; 5];
-    for whole in Whole::all(snapshot, topology, now).filter(|whole| whole.owner.kind == OwnerKind::Host) {
+    for whole in Fleet::new(snapshot, topology, now).all().filter(|whole| whole.owner.kind == OwnerKind::Host) {
         counts[whole.state() as usize] += 1;
     }
     counts

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MailboxError, Message, Recipient, WrapFuture};
+use billing::published::Published;
 use energy::{Dirty, Ledger};
 use meter::{Owner, Utc};
 use tokio::sync::oneshot;
@@ -14,9 +15,9 @@ use crate::booking::{Booking, Orders, Rows};
 use crate::door::{AppendPost, Ticket, Told, Unavailable};
 use crate::health::Health;
 use crate::persist::LoadError;
-use crate::published::Published;
 use crate::recent::RecentPower;
 use crate::shutdown::DeathWatch;
+use crate::statements::late::Late;
 use crate::store_actor::{Committed, PersistCommit, Reload};
 
 /// How long applied work may wait for a commit to begin, whatever happens.
@@ -44,6 +45,8 @@ pub struct LedgerActor {
     /// A commit will begin as soon as the mailbox is empty.
     called: bool,
     drains: Vec<oneshot::Sender<()>>,
+    /// Days of closed months that the last commit touched.
+    late_days: Vec<i32>,
     /// Messages that the mailbox holds.
     mailbox: usize,
 }
@@ -58,6 +61,8 @@ pub struct Links {
     pub published: Arc<Published>,
     /// Power for live graphs.
     pub recent: Arc<RecentPower>,
+    /// What is booked in closed months.
+    pub late: Arc<Late>,
     /// Process counters.
     pub stats: Arc<Stats>,
     /// What the probes see.
@@ -78,7 +83,7 @@ impl LedgerActor {
     /// A ledger with the rows of the store already inserted.
     #[must_use]
     pub fn new(ledger: Ledger, links: Links, mailbox: usize) -> Self {
-        Self { booking: Booking::new(ledger), links, called: false, drains: Vec::new(), mailbox }
+        Self { booking: Booking::new(ledger), links, called: false, drains: Vec::new(), late_days: Vec::new(), mailbox }
     }
 
     fn begin(&mut self, ctx: &mut Context<Self>) {
@@ -96,6 +101,7 @@ impl LedgerActor {
         if let Some(snapshot) = orders.snapshot(&self.links.published.load()) {
             self.links.published.store(snapshot);
         }
+        self.links.late.note(std::mem::take(&mut self.late_days));
         for (reply, answer) in orders.answers {
             if answer.is_err() {
                 Stats::bump(&self.links.stats.unbooked);
@@ -132,6 +138,11 @@ impl LedgerActor {
             tracing::error!("failed to commit {} owners: {error}", dirty.len());
         }
         self.links.health.commit_ended(result.is_ok());
+        if result.is_ok() {
+            let ended = dirty.iter().flat_map(|one| one.ended.iter().map(|hold| (&one.state.owner, &*hold.allocation)));
+            self.links.published.load().jobs.note(ended);
+        }
+        self.late_days = self.links.late.days(&dirty);
         let orders = self.booking.committed(dirty, result.is_ok(), (self.links.now)());
         self.carry_out(orders, ctx);
     }

@@ -2,23 +2,34 @@
 //!
 //! - **In**: [`http`] decodes on the HTTP workers, [`door`] counts bytes, [`ledger_actor`] applies as
 //!   [`booking`] decides, [`store_actor`] commits on its own thread, and only then the post is answered.
-//! - **Out**: queries read [`published`] snapshots and ranges of the store; they never enter the ledger
+//! - **Out**: queries read [`billing::published`] snapshots and ranges of the store; they never enter the ledger
 //!   actor's mailbox.
 //! - **Around**: [`settings`], [`server`] (start and stop), [`shutdown`], [`health`].
 
 pub mod acts;
+pub mod answers;
 pub mod app;
+pub mod asked;
 pub mod billed;
+pub mod board;
 pub mod booking;
+pub mod books;
+pub mod budgets;
+pub mod day_keeper;
 pub mod door;
-pub mod doubles;
+pub mod events;
+pub mod explain;
 pub mod exports;
+pub mod first;
 pub mod health;
 pub mod http;
+pub mod kept;
 pub mod ledger_actor;
+pub mod live;
 pub mod persist;
-pub mod published;
+pub mod rates;
 pub mod recent;
+pub mod reconcile;
 pub mod refused;
 pub mod server;
 pub mod settings;
@@ -28,12 +39,16 @@ pub mod store_actor;
 
 pub mod exposition;
 pub mod hosts_view;
-pub mod inventory;
-pub mod lines;
+pub mod jobs;
+pub mod load;
+pub mod meters;
 pub mod page;
 pub mod query;
+pub mod ready;
+pub mod report;
+pub mod statements;
 pub mod summary;
-pub mod topology;
+pub mod vitals;
 pub mod watched;
 pub mod whereabouts;
 pub mod whole;
@@ -69,6 +84,9 @@ pub enum AggregatorError {
         /// What is wrong with it.
         why: String,
     },
+    /// The list of closed months cannot be read.
+    #[error(transparent)]
+    Statements(#[from] statements::ShelfError),
     /// The system clock was never set.
     #[error("the system clock shows {0}: set it (timedatectl, chronyd) and start again; agents keep their readings")]
     Clock(String),

@@ -1,134 +1,195 @@
-//! The page at `/`: what the fleet draws, what it costs, and how far the figures can be trusted.
+//! The dashboard: what the fleet draws, what it costs, who uses it, and how far the figures can be trusted.
 //!
-//! Rendered whole by the server, escaped by the template engine, without scripts or anything from
-//! elsewhere: it works in every browser and on machines without internet.
+//! Rendered whole by the server and escaped by the template engine, so that it can be read without a script and on
+//! machines without internet. A small script keeps the number of now alive; everything else is links.
+
+use std::collections::BTreeSet;
 
 use askama::Template;
 use cost::Row;
-use meter::{Milliwatts, SECOND_NS, Utc};
+use meter::{Milliwatts, Owner, OwnerKind, Utc};
 
 use crate::app::App;
-use crate::exposition::host_counts;
-use crate::hosts_view::HostState;
+use crate::asked::{Asked, Range};
+use crate::board::Board;
+use crate::http::problem::Problem;
+use crate::query::Params;
+use crate::report::gather::default_grouping;
+use crate::statements::desk::Desk;
 use crate::summary::Summary;
+use crate::vitals::HostState;
 
+mod about;
+mod booked;
+mod budgets;
 pub mod chart;
-mod hosts;
+mod components;
+pub mod device;
+mod devices;
+pub mod frame;
+mod graph;
+mod groups;
+mod look;
+pub mod owner;
 mod quality;
+mod sitting;
+mod stack;
+mod tiles;
+pub mod view;
+pub mod waiting;
 pub mod words;
 
-pub use hosts::HostRow;
-pub use quality::Fact;
+use frame::{Frame, Link};
+use graph::{Days, Graph};
+use groups::{Groups, Now, Selected};
+use view::View;
 use words::Figure;
 
-/// Most hosts in the table: a page is to be read.
-const HOSTS_MAX: usize = 200;
-/// Most groups in the table of costs.
-const GROUPS_MAX: usize = 15;
-/// How far back the graph of power goes.
-const GRAPH_NS: i64 = 24 * 3600 * SECOND_NS;
+/// Most consumers that are listed.
+const CONSUMERS_MAX: usize = 8;
+/// Sums that are older than power by so much say so.
+const OLD_NS: u64 = 5 * meter::SECOND_NS.unsigned_abs();
+/// Keys that rows are offered by, where there are any: those that people have, then those that machines have.
+const KEYS: [&str; 3] = ["team", "site", "rack"];
 
-/// Everything the template shows.
+/// The page at `/`.
 #[derive(Template)]
 #[template(path = "page.html")]
 pub struct PageView {
-    nonce: String,
+    frame: Frame,
     server: String,
-    version: &'static str,
-    as_of: String,
-    zone: String,
     is_empty: bool,
-    banners: Vec<String>,
+    is_priced: bool,
+    view: View,
     power: Option<Figure>,
     hosts_line: String,
-    today: Tile,
-    month: Tile,
-    coverage: String,
-    coverage_line: String,
+    today: tiles::Tile,
+    month: tiles::Tile,
+    forecast: tiles::Forecasts,
+    coverage: tiles::Coverage,
+    ranges: Vec<Link>,
+    terms: Vec<Link>,
+    /// Of when energy and cost are, where that is not of now.
+    sums_as_of: Option<String>,
     graph: Option<Graph>,
     days: Option<Days>,
-    key: String,
-    groups: Vec<GroupRow>,
-    more_groups: usize,
-    facts: Vec<Fact>,
-    hosts: Vec<HostRow>,
-    more_hosts: usize,
-    has_cost: bool,
-}
-
-/// Energy and cost of a span of time.
-struct Tile {
-    energy: Figure,
-    cost: String,
-}
-
-struct Graph {
-    chart: chart::LineChart,
-    top: String,
-    from: String,
-}
-
-struct Days {
-    bars: Vec<chart::Bar>,
-    top: String,
-    from: String,
-    until: String,
-}
-
-/// One group of this month's cost.
-struct GroupRow {
-    name: String,
-    energy: Figure,
-    cost: String,
-    share: String,
-    bar: String,
+    groups: Groups,
+    consumers: Vec<groups::Consumer>,
+    budgets: Vec<budgets::BudgetRow>,
+    facts: Vec<quality::Fact>,
+    look: look::Look,
+    downloads: Vec<Link>,
 }
 
 impl PageView {
-    /// What there is to see now. `server` is the address people reach this page under.
-    #[must_use]
-    pub fn new(app: &App, summary: &Summary, server: String, nonce: String) -> Self {
-        let (snapshot, topology, now) = app.moment();
-        let table = hosts::Table::new(&snapshot, &topology, summary, now);
-        let counts = host_counts(&snapshot, &topology, now);
-        let quality = &summary.today.total.quality;
-        let (covered, expected) = (quality.covered_seconds, quality.expected_seconds);
-        let (groups, more_groups) = groups(summary);
-        Self {
-            nonce,
+    /// What there is to see now. `server` is the address people reach this page under. Blocks while the store is read.
+    ///
+    /// # Errors
+    /// A problem that names the parameter at fault, or that the store failed.
+    pub fn new(app: &App, view: View, server: String) -> Result<Self, Problem> {
+        let (board, summary) = (app.boards.of(&app.books)?, app.summaries.lately(&app.books)?);
+        let (view, selected, keys) = select(app, view)?;
+        let answer = app.answers.of(&app.books, &app.statements, &view.asked(&view.by))?;
+        let first =
+            app.answers.of(&app.books, &app.statements, &Asked { along: "", ..View::default().asked(&summary.key) })?;
+        let money = app.books.settings.server.show_cost;
+        let now = Now::of(&board, &selected, &view);
+        let is_priced = money && !(answer.rows.total.cost.is_empty() && summary.month.total.cost.is_empty());
+        Ok(Self {
+            frame: Frame::new(app, &board, &summary),
             server,
-            version: env!("CARGO_PKG_VERSION"),
-            as_of: local_time(snapshot.as_of, summary, "%Y-%m-%d %H:%M:%S"),
-            zone: summary.zone.name.clone(),
-            is_empty: snapshot.owners().next().is_none(),
-            banners: banners(app, &table),
-            power: table.watts.map(|Milliwatts(mw)| words::power(thousandth(mw))),
-            hosts_line: hosts_line(counts),
-            today: Tile::new(&summary.today.total),
-            month: Tile::new(&summary.month.total),
-            coverage: words::percent(covered, expected),
-            coverage_line: format!("{} of {} host-hours today", hours(covered), hours(expected)),
-            graph: graph(app, summary, now),
-            days: days(summary),
-            key: summary.key.clone(),
-            groups,
-            more_groups,
-            facts: quality::facts(&snapshot, summary, counts),
-            has_cost: !summary.month.total.cost.is_empty() || !summary.today.total.cost.is_empty(),
-            more_hosts: table.rows.len().saturating_sub(HOSTS_MAX),
-            hosts: table.shown(HOSTS_MAX),
-        }
+            is_empty: board.is_empty,
+            is_priced,
+            power: if view.filter.is_empty() { board.watts } else { now.watts }.map(power),
+            hosts_line: if view.filter.is_empty() { Some(board.states) } else { now.states() }
+                .map_or_else(String::new, hosts_line),
+            today: tiles::Tile::new(&summary.today.total, money),
+            month: tiles::Tile::new(&summary.month.total, money),
+            forecast: tiles::Forecasts::of(app, &summary, &first.load, board.now, money),
+            coverage: tiles::Coverage::of(&answer.rows.total),
+            ranges: ranges(view.range, |range| view.over(range).href()),
+            terms: view.terms().into_iter().map(|(term, view)| Link::to(term, view.href())).collect(),
+            sums_as_of: older(answer.rows.as_of.min(summary.today.as_of), &board, &summary),
+            graph: graph::of(app, &view, &answer, &summary.zone, board.now),
+            days: graph::days(&summary, money),
+            groups: Groups::new(&view, &answer.rows, &now, keys),
+            consumers: now.largest(&view, CONSUMERS_MAX),
+            budgets: budgets::rows(app, &view, money),
+            facts: quality::facts(&board, &summary, &view),
+            look: look::Look::of(app, &board, &summary, &view),
+            downloads: downloads(&view, if view.by == "host" { "cluster,host" } else { &view.by }, money),
+            view,
+        })
     }
 }
 
-impl Tile {
-    fn new(total: &Row) -> Self {
-        Self { energy: words::energy(total.energy_kwh), cost: cost_of(total) }
+/// When that was, if it is not of now.
+fn older(at: Utc, board: &Board, summary: &Summary) -> Option<String> {
+    let is_old = board.as_of.since(at) > OLD_NS;
+    is_old.then(|| frame::local_time(at, &summary.zone.tz, "%H:%M:%S"))
+}
+
+/// The view with the key that rows go by, what it selects, and the keys it could go by; refused if it asks for what there is not.
+fn select(app: &App, view: View) -> Result<(View, Selected, Vec<Link>), Problem> {
+    let params = Params::of([("window", view.range.word()), ("by", &view.by), ("where", &view.filter)]);
+    let desk = Desk::new(&app.books, &app.statements, &params)?;
+    let query = desk.read(&params)?;
+    let by = match (view.state, view.by.as_str()) {
+        (Some(_), "" | "host") => "host".to_owned(),
+        (Some(_), _) => {
+            let detail = "state selects hosts: it goes with by=host only";
+            return Err(Problem::bad_request("bad-parameter", detail));
+        }
+        (None, "") => default_grouping(&desk.labels),
+        (None, by) => by.to_owned(),
+    };
+    let params = Params::of([("window", view.range.word()), ("by", &by)]);
+    let by_query = desk.read(&params)?;
+    let view = View { by, ..view };
+    let keys = keys(app, &view, &desk.labels);
+    Ok((view, Selected { by: by_query.by, select: query.select }, keys))
+}
+
+/// The keys that rows can go by.
+fn keys(app: &App, view: &View, labels: &BTreeSet<String>) -> Vec<Link> {
+    let (_, topology, _) = app.books.moment();
+    let mut keys: Vec<&str> = KEYS.into_iter().filter(|key| labels.contains(*key)).collect();
+    keys.extend(topology.linked_hosts().next().map(|_| "chassis"));
+    keys.extend(["host", "scope"]);
+    if !keys.contains(&view.by.as_str()) {
+        keys.push(&view.by);
     }
+    let link = |key: &&str| {
+        let rows = View { state: None, ..view.rows_of(key) };
+        Link { name: key_name(key), href: rows.href(), is_here: **key == view.by }
+    };
+    keys.iter().map(link).collect()
+}
+
+/// A key in words.
+fn key_name(key: &str) -> String {
+    if key == "scope" { "component".into() } else { key.into() }
+}
+
+fn ranges(here: Range, href: impl Fn(Range) -> String) -> Vec<Link> {
+    let link = |range: Range| Link { name: range.name().into(), href: href(range), is_here: range == here };
+    Range::ALL.into_iter().map(link).collect()
+}
+
+/// What a view is downloaded as; FOCUS is nothing but money.
+fn downloads(view: &View, by: &str, money: bool) -> Vec<Link> {
+    let formats = [("CSV", "csv"), ("printable report", "html"), ("FOCUS", "focus"), ("JSON", "json")];
+    let shown = formats.into_iter().filter(|(_, format)| money || *format != "focus");
+    shown.map(|(name, format)| Link::to(name.into(), view.report(by, format))).collect()
 }
 
 /// The cost of a row in words: never empty, because no price is not a price of nothing.
 pub(crate) fn cost_of(row: &Row) -> String {
+    costs_of(row).join(" + ")
+}
+
+/// The same, each currency by itself.
+pub(crate) fn costs_of(row: &Row) -> Vec<String> {
     let mut all: Vec<String> = row
         .cost
         .iter()
@@ -139,111 +200,47 @@ pub(crate) fn cost_of(row: &Row) -> String {
         let unpriced = format!("{}\u{a0}{} unpriced", energy.number, energy.unit);
         all.push(if row.cost.is_empty() { "unpriced".into() } else { unpriced });
     }
-    all.join(" + ")
-}
-
-fn banners(app: &App, table: &hosts::Table) -> Vec<String> {
-    let mut banners = Vec::new();
-    if table.simulated > 0 {
-        let of = table.rows.len();
-        banners.push(format!("Simulated or replayed data: {} of {of} hosts are not live machines.", table.simulated));
-    }
-    let files = [
-        ("inventory", app.inventory.path(), app.inventory.failure()),
-        ("rates", app.rates.path(), app.rates.failure()),
-    ];
-    for (what, path, failure) in files {
-        if let Some((path, why)) = path.zip(failure) {
-            let path = path.display();
-            banners.push(format!(
-                "The {what} file {path} changed and cannot be used, so the one before stays in force. {why}"
-            ));
-        }
-    }
-    let reasons = app.health.reasons();
-    if !reasons.is_empty() {
-        banners.push(format!(
-            "Readings cannot be booked now: {}. Agents keep them and send them later.",
-            reasons.join("; ")
-        ));
-    }
-    banners
+    all
 }
 
 fn hosts_line(counts: [usize; 5]) -> String {
     let words = HostState::ALL.into_iter().zip(counts).filter(|(state, count)| *count > 0 || *state == HostState::Live);
-    let words: Vec<String> = words
-        .map(|(state, count)| format!("{count} {}", state.word().replace('_', " ")).replace(' ', "\u{a0}"))
-        .collect();
+    let words: Vec<String> =
+        words.map(|(state, count)| format!("{count} {}", state.words()).replace(' ', "\u{a0}")).collect();
     words.join(" · ")
 }
 
-fn groups(summary: &Summary) -> (Vec<GroupRow>, usize) {
-    let answer = &summary.month;
-    let mut rows: Vec<&Row> = answer.rows.iter().collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.energy_uj));
-    let largest = rows.first().map_or(0.0, |row| row.energy_kwh);
-    let group = |row: &&Row| {
-        let name = row.value(&summary.key);
-        GroupRow {
-            name: if name.is_empty() { "(none)".into() } else { name.to_owned() },
-            energy: words::energy(row.energy_kwh),
-            cost: cost_of(row),
-            share: words::percent(row.energy_kwh, answer.total.energy_kwh),
-            bar: width(row.energy_kwh, largest),
-        }
-    };
-    (rows.iter().take(GROUPS_MAX).map(group).collect(), rows.len().saturating_sub(GROUPS_MAX))
+/// How an owner is called: its cluster is named where it is not the only one people have.
+fn called(cluster: &str, name: &str) -> String {
+    if cluster == "default" { name.to_owned() } else { format!("{cluster}/{name}") }
 }
 
-fn graph(app: &App, summary: &Summary, now: Utc) -> Option<Graph> {
-    let points = app.recent.fleet();
-    let began = points.iter().position(|(at, power)| power.is_some() && at.0 >= now.0 - GRAPH_NS)?;
-    let points = &points[began..];
-    let values: Vec<Option<f64>> = points.iter().map(|(_, power)| power.map(|Milliwatts(mw)| thousandth(mw))).collect();
-    if values.iter().flatten().count() < 2 {
-        return None;
-    }
-    let top = chart::round_top(values.iter().flatten().copied().fold(0.0, f64::max));
-    let Figure { number, unit } = words::power(top);
-    let from = local_time(points.first()?.0, summary, "%H:%M");
-    Some(Graph { chart: chart::line(&values, top), top: format!("{number}\u{a0}{unit}"), from })
+/// The address of a host's page.
+fn host_href(cluster: &str, name: &str, range: Range) -> String {
+    format!("/hosts/{}/{}{}", view::encoded(cluster), view::encoded(name), range.query())
 }
 
-fn days(summary: &Summary) -> Option<Days> {
-    // Days before the first reading say nothing, and neither does a graph of one bar.
-    let rows: Vec<&Row> = summary.days.rows.iter().skip_while(|row| row.energy_uj == 0).collect();
-    if rows.len() < 2 {
-        return None;
-    }
-    let top = chart::round_top(rows.iter().map(|row| row.energy_kwh).fold(0.0, f64::max));
-    let day = |row: &&Row| local_time(row.start, summary, "%e %b");
-    let titled = rows.iter().map(|row| {
-        let Figure { number, unit } = words::energy(row.energy_kwh);
-        (row.energy_kwh, format!("{}: {number} {unit}, {}", day(row).trim(), cost_of(row)))
-    });
-    let bars = chart::bars(&titled.collect::<Vec<_>>(), top);
-    let Figure { number, unit } = words::energy(top);
-    let (from, until) = (day(rows.first()?), day(rows.last()?));
-    Some(Days { bars, top: format!("{number}\u{a0}{unit}"), from, until })
+/// The address of a chassis' page.
+fn chassis_href(cluster: &str, name: &str, range: Range) -> String {
+    format!("/chassis/{}/{}{}", view::encoded(cluster), view::encoded(name), range.query())
 }
 
-/// The instant in the page's zone.
-fn local_time(at: Utc, summary: &Summary, format: &str) -> String {
-    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(at.0));
-    timestamp.map_or_else(|_| String::new(), |at| at.to_zoned(summary.zone.tz.clone()).strftime(format).to_string())
+/// The address of the page of a host or chassis.
+fn owner_href(owner: &Owner, range: Range) -> String {
+    let href = if owner.kind == OwnerKind::Chassis { chassis_href } else { host_href };
+    href(&owner.cluster, &owner.name, range)
 }
 
 /// The width of a bar of 100 units.
-fn width(value: f64, whole: f64) -> String {
+pub(crate) fn width(value: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1}", (100.0 * value / whole).clamp(0.0, 100.0)) } else { "0".into() }
 }
 
-fn hours(seconds: f64) -> String {
-    words::grouped(&format!("{:.1}", seconds / 3600.0))
+fn power(power: Milliwatts) -> Figure {
+    words::power(crate::hosts_view::watts(power))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "presentation only")]
-fn thousandth(milli: u64) -> f64 {
-    milli as f64 / 1e3
+/// How long ago that was.
+fn ago(at: Utc, now: Utc) -> String {
+    format!("{} ago", words::ago(now.since(at) / meter::SECOND_NS.unsigned_abs()))
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use billing::published::Snapshot;
 use energy::{Dirty, Ledger, Policy};
 use meter::{Owner, PARTS, Utc};
 use store::records::{self, RecordError};
 use store::{Outcome, OwnerCommit, Row, Store, StoreError};
 
 use crate::booking::Rows;
-use crate::published::Snapshot;
 
 /// Where a recovered store proves that it can be written.
 const PROBE: &str = "recovered";
@@ -53,6 +53,7 @@ fn encode(dirty: &Dirty) -> OwnerCommit {
         next: dirty.next,
         row: records::encode_row(&dirty.state),
         history: dirty.settled.iter().map(|block| (block.hour, records::encode_hour(block))).collect(),
+        documents: dirty.ended.iter().filter_map(|hold| records::encode_hold(&dirty.owner, hold)).collect(),
     }
 }
 

@@ -1,18 +1,29 @@
 //! Questions as they arrive: parameters read strictly, and the one way to answer a question of cost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
+use billing::charges::charges;
+use billing::holds::attribution;
+use billing::inventory::Inventory;
+use billing::lines::{Attribution, add_up_held};
+use billing::published::Snapshot;
+use billing::topology::Topology;
+use billing::{BillingError, Figures};
 use cost::statement::Question;
-use cost::{Answer, By, CostError, RateCard, Rollup, Status, Step, Where, Window};
+use cost::tenant::label_key;
+use cost::{
+    Answer, Axis, By, CostError, HostInfo, Policies, Policy, ROWS_MAX, RateCard, Rollup, Status, Step, Where, Window,
+};
+use energy::OwnerState;
 use jiff::tz::TimeZone;
 use meter::Utc;
 use serde_json::json;
 
+use crate::books::Books;
 use crate::http::problem::Problem;
-use crate::inventory::Inventory;
-use crate::lines::{Figures, LinesError, add_up};
-use crate::published::Snapshot;
 
 /// Most parameters of one request.
 const PARAMETERS_MAX: usize = 32;
@@ -43,6 +54,17 @@ pub struct CostQuery {
     pub step: Option<Step>,
     /// The zone.
     pub zone: Zone,
+    /// What is asked about who held the energy.
+    pub held: HeldQuery,
+}
+
+/// What is asked about who held energy.
+#[derive(Clone, Debug, Default)]
+pub struct HeldQuery {
+    /// What becomes of energy that no job held.
+    pub policies: Policies,
+    /// Only this time counts, to the nanosecond; all of the window if absent.
+    pub within: Option<Range<Utc>>,
 }
 
 /// The parameters of a [`CostQuery`].
@@ -64,7 +86,8 @@ impl Params {
         for (name, value) in pairs {
             let shown: String = name.chars().take(80).collect();
             if !known.contains(&name.as_str()) {
-                let detail = format!("there is no parameter {shown:?} here; known are {}", known.join(", "));
+                let known_are = if known.is_empty() { "none is".into() } else { format!("are {}", known.join(", ")) };
+                let detail = format!("there is no parameter {shown:?} here; known {known_are}");
                 return Err(Problem::bad_request("unknown-parameter", detail).with("known", json!(known)));
             }
             if params.insert(name, value).is_some() {
@@ -72,6 +95,12 @@ impl Params {
             }
         }
         Ok(Self(params))
+    }
+
+    /// Parameters that no request gave.
+    #[must_use]
+    pub fn of<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// A parameter that is given and not empty.
@@ -87,6 +116,8 @@ impl Params {
     pub fn one_of<'a>(&self, name: &str, words: &[&'a str]) -> Result<&'a str, Problem> {
         let Some(given) = self.get(name) else { return Ok(words.first().copied().unwrap_or("")) };
         words.iter().copied().find(|word| *word == given).ok_or_else(|| {
+            // The empty word stands for none at all.
+            let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
             let detail =
                 format!("{name}={:?} is none of {}", given.chars().take(80).collect::<String>(), words.join(", "));
             Problem::bad_request("bad-parameter", detail).with("parameter", json!(name)).with("known", json!(words))
@@ -138,9 +169,8 @@ impl CostQuery {
             Problem::bad_request("missing-parameter", "window is needed, such as window=24h or window=lastmonth")
                 .with("parameter", json!("window"))
         })?;
-        for name in ["idle", "shared"] {
-            params.one_of(name, &["separate", "owner", "proportional"])?;
-        }
+        let policy = |name| Ok(Policy::of_word(params.one_of(name, &Policy::WORDS)?).unwrap_or_default());
+        let policies = Policies { idle: policy("idle")?, shared: policy("shared")? };
         let read = || {
             Ok(Self {
                 window: Window::parse(window, now, &zone.tz)?,
@@ -148,9 +178,26 @@ impl CostQuery {
                 select: Where::parse(params.get("where").unwrap_or(""), labels)?,
                 step: params.get("step").map(str::parse).transpose()?,
                 zone: zone.clone(),
+                held: HeldQuery { policies, within: None },
             })
         };
         read().map_err(|error| cost_problem(&error))
+    }
+
+    /// Who held what, if that is asked for.
+    fn attribution(&self, figures: &Figures<'_>, rollup: &mut Rollup<'_>) -> Result<Option<Attribution>, BillingError> {
+        let within = self.held.within.clone();
+        if !rollup.needs_tenants() {
+            return Ok(within.map(|within| Attribution { within: Some(within), ..Attribution::default() }));
+        }
+        let span = self.window.start()..self.window.end();
+        Ok(Some(Attribution { within, ..attribution(figures, &span, rollup)? }))
+    }
+
+    /// With these axes of attribution in place of the labels of their names.
+    #[must_use]
+    pub fn with_axes(self, axes: &[Arc<Axis>]) -> Self {
+        Self { by: self.by.with_axes(axes), select: self.select.with_axes(axes), ..self }
     }
 
     /// The answer, from figures of one moment. Blocks while the store is read.
@@ -158,13 +205,15 @@ impl CostQuery {
     /// # Errors
     /// A problem if the store fails or the answer grows too large.
     pub fn answer(&self, figures: &Figures<'_>, card: &RateCard) -> Result<Answer, Problem> {
-        let intervals =
-            cost::step::intervals(self.window, self.step, &self.zone.tz).map_err(|error| cost_problem(&error))?;
-        let mut rollup = Rollup::new(card, self.by.clone(), self.select.clone(), intervals);
-        add_up(figures, self.window, &mut rollup).map_err(|error| match error {
-            LinesError::Cost(error) => cost_problem(&error),
-            error => Problem::internal("read the history", &error),
-        })?;
+        self.answer_cut(figures, card, &[])
+    }
+
+    /// The same with rows that end where a month does in any of these zones.
+    ///
+    /// # Errors
+    /// As [`CostQuery::answer`].
+    pub fn answer_cut(&self, figures: &Figures<'_>, card: &RateCard, zones: &[TimeZone]) -> Result<Answer, Problem> {
+        let rollup = self.rolled(figures, card, ROWS_MAX, zones)?;
         let question = Question {
             window: self.window,
             step: self.step,
@@ -173,6 +222,43 @@ impl CostQuery {
             status: Status::Provisional,
         };
         Ok(Answer::new(&question, rollup))
+    }
+
+    /// What is summed before it is printed, with at most so many rows, also cut where a month ends in any of these
+    /// zones. Blocks while the store is read.
+    ///
+    /// # Errors
+    /// As [`CostQuery::answer`].
+    pub fn rolled<'a>(
+        &self,
+        figures: &Figures<'_>,
+        card: &'a RateCard,
+        rows_max: usize,
+        zones: &[TimeZone],
+    ) -> Result<Rollup<'a>, Problem> {
+        let intervals = cost::step::intervals(self.window, self.step, &self.zone.tz)
+            .and_then(|intervals| cost::step::cut_at_months(&intervals, zones))
+            .map_err(|error| cost_problem(&error))?;
+        let charges = charges(figures, card, self.window).map_err(|error| lines_problem(&error))?;
+        let rollup = Rollup::new(card, self.by.clone(), self.select.clone(), intervals).with_rows_max(rows_max);
+        let mut rollup = rollup.with_charges(charges).with_policies(self.held.policies);
+        let attribution = self.attribution(figures, &mut rollup).map_err(|error| lines_problem(&error))?;
+        let added = add_up_held(figures, self.window, attribution.as_ref(), &mut rollup);
+        added.map_err(|error| lines_problem(&error))?;
+        Ok(rollup)
+    }
+}
+
+/// Why lines could not be added up, as a problem document.
+#[must_use]
+pub fn lines_problem(error: &BillingError) -> Problem {
+    match error {
+        BillingError::Cost(error) => cost_problem(error),
+        BillingError::TooManyHolds(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-many-jobs", error.to_string())
+                .with("parameter", json!("window"))
+        }
+        error => Problem::internal("read the history", error),
     }
 }
 
@@ -183,14 +269,46 @@ pub fn label_keys(snapshot: &Snapshot, inventory: &Inventory) -> BTreeSet<String
     for since in snapshot.owners().flat_map(|view| &view.state.labels) {
         keys.extend(since.labels.keys().map(String::as_str));
     }
-    keys.into_iter().map(str::to_owned).collect()
+    let running = snapshot.owners().flat_map(|view| &view.state.holds);
+    let of_jobs = running.flat_map(|hold| hold.allocation.labels.keys()).map(|label| label_key(label));
+    keys.into_iter().map(str::to_owned).chain(of_jobs).chain(snapshot.jobs.label_keys()).collect()
+}
+
+/// Whether a filter keeps an owner, by its labels and place now.
+#[must_use]
+pub fn keeps(select: &Where, state: &OwnerState, topology: &Topology, now: Utc) -> bool {
+    let shown = topology.inventory.canonical(&state.owner);
+    let labels = topology.labels(&state.owner, now, &state.labels);
+    let chassis = topology.chassis_at(shown, now).map(|chassis| &*chassis.name);
+    select.selects_host(&HostInfo { cluster: &shown.cluster, name: &shown.name, chassis, labels: &labels })
+}
+
+/// Every key that a question of cost may name: of hosts, of jobs, and axes. What keys jobs that ended have is
+/// read only if the question is about jobs.
+///
+/// # Errors
+/// A problem if the jobs cannot be read.
+pub fn cost_keys(
+    books: &Books,
+    params: &Params,
+    snapshot: &Snapshot,
+    inventory: &Inventory,
+) -> Result<BTreeSet<String>, Problem> {
+    if ["by", "where"].iter().filter_map(|name| params.get(name)).any(|text| text.contains("job.")) {
+        snapshot.jobs.refresh(&*books.store).map_err(|error| lines_problem(&error))?;
+    }
+    let mut keys = label_keys(snapshot, inventory);
+    keys.extend(books.settings.attribution.keys().cloned());
+    Ok(keys)
 }
 
 /// What is wrong with a question, as a problem document.
 #[must_use]
 pub fn cost_problem(error: &CostError) -> Problem {
     let problem = match error {
-        CostError::OutsideWindow(_) | CostError::Write(_) => return Problem::internal("add up the answer", error),
+        CostError::OutsideWindow(_) | CostError::Statement(_) | CostError::Write(_) => {
+            return Problem::internal("add up the answer", error);
+        }
         CostError::TooManyRows(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()),
         _ => Problem::bad_request(error.code(), error.to_string()),
     };

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use energy::{AppendOutcome, Rejection};
 use meter::{Id, Owner, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::query::rfc3339;
 
@@ -26,7 +27,7 @@ struct Refused {
 }
 
 /// A refused machine, as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RefusedMachine {
     /// Its fingerprint.
     pub machine: String,
@@ -75,6 +76,12 @@ impl RefusedMachines {
     #[must_use]
     pub fn machine(&self, owner: &Owner) -> Option<Id> {
         self.names().get(&owner.to_string()).map(|refused| refused.machine)
+    }
+
+    /// Whether no machine was refused of late.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names().is_empty()
     }
 
     /// Forgets who was refused under a name: it was bound anew.

@@ -2,12 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter};
 use actix_web::dev::ServerHandle;
-use actix_web::{HttpServer, web};
+use actix_web::web;
+use billing::daybook::DayBook;
+use billing::inventory::read::inventory_file;
+use billing::inventory::{Inventory, Retirements};
+use billing::published::{Published, Snapshot};
+use billing::topology::Topologies;
 use cost::RateCard;
 use energy::Ledger;
 use meter::{SECOND_NS, Utc};
@@ -17,28 +22,40 @@ use tokio::task::JoinHandle;
 
 use crate::AggregatorError;
 use crate::acts::Acts;
+use crate::answers::Answers;
 use crate::app::{App, Stats, wall_clock};
 use crate::billed::BilledCounters;
+use crate::board::Boards;
+use crate::books::Books;
+use crate::budgets::{self, Budgets, follow_budgets};
+use crate::day_keeper;
 use crate::door::LedgerDoor;
+use crate::events::Events;
 use crate::exports::{Exporter, Exports};
+use crate::first::First;
 use crate::health::Health;
-use crate::http;
-use crate::inventory::read::inventory_file;
-use crate::inventory::{Inventory, Retirements};
+use crate::jobs;
 use crate::ledger_actor::{Drain, LedgerActor, Links};
+use crate::live;
 use crate::persist::{self, LoadError};
-use crate::published::{Published, Snapshot};
 use crate::query::rfc3339;
+use crate::rates::rate_card;
+use crate::ready;
 use crate::recent::RecentPower;
 use crate::refused::RefusedMachines;
 use crate::settings::Settings;
 use crate::shutdown::{self, DeathWatch};
 use crate::skews::Skews;
+use crate::statements::late::Late;
+use crate::statements::{self, Statements};
 use crate::store_actor::{Export, StoreActor};
 use crate::summary::Summaries;
-use crate::topology::Topologies;
 use crate::watched::Watched;
 use crate::whereabouts;
+
+mod serving;
+
+use serving::serve;
 
 /// Exports kept in the data directory.
 const EXPORTS_KEPT: usize = 3;
@@ -126,7 +143,7 @@ pub async fn start(settings: Settings) -> Result<Running, AggregatorError> {
         on_death: shutdown::exit,
     })?;
     whereabouts::leave(&data, running.addr);
-    Ok(running)
+    Ok(running.with_day_book(&data.join("days")))
 }
 
 /// Whoever is first heard of is dated by this clock until its next boot: one that was never set (a board
@@ -162,8 +179,10 @@ fn tell(opened: &Opened, data: &Path) {
 pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
     let (ledger, snapshot) = load(&*parts.store, &parts.settings, (parts.now)())?;
     let acts = Acts::load(Arc::clone(&parts.store))?;
+    let statements = Statements::load(Arc::clone(&parts.store))?;
     let inventory = Arc::new(follow_inventory(&parts.settings, acts.retirements())?);
     let rates = Arc::new(follow_rates(&parts.settings)?);
+    let budgets = Arc::new(follow_budgets(&parts.settings).map_err(AggregatorError::Configuration)?);
     let listener = listen(&parts.settings)?;
     let addr = listener.local_addr().map_err(|source| AggregatorError::Listen { source })?;
 
@@ -172,30 +191,50 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
         stats: Arc::default(),
         health: Arc::default(),
         recent: Arc::new(RecentPower::new(parts.settings.recent.hosts)),
+        late: Arc::clone(&statements.late),
     };
     let (store, settings, now) = (Arc::clone(&parts.store), parts.settings.clone(), parts.now);
     let actors = spawn(ledger, parts, &shared);
-    let app = web::Data::new(App {
-        identity: store.identity(),
-        ledger: LedgerDoor::new(settings.limits.in_flight_bytes, actors.ledger.clone().recipient()),
+    let books = Books {
         published: shared.published,
-        stats: shared.stats,
-        health: shared.health,
-        recent: shared.recent,
+        identity: store.identity(),
         store,
-        settings,
-        now,
         inventory: Arc::clone(&inventory),
         topologies: Topologies::default(),
         rates: Arc::clone(&rates),
+        now,
+        days: OnceLock::new(),
+        settings,
+    };
+    let app = web::Data::new(App {
+        ledger: LedgerDoor::new(books.settings.limits.in_flight_bytes, actors.ledger.clone().recipient()),
+        books,
+        stats: shared.stats,
+        health: shared.health,
+        recent: shared.recent,
         summaries: Summaries::default(),
+        boards: Boards::default(),
+        answers: Answers::default(),
+        first: First::default(),
+        events: Events::default(),
         billed: BilledCounters::default(),
+        budgets: Budgets::new(Arc::clone(&budgets)),
         acts,
+        statements,
         refused: RefusedMachines::default(),
         skews: Skews::default(),
         backups: Arc::new(Semaphore::new(1)),
     });
-    let followers = vec![actix_rt::spawn(inventory.follow()), actix_rt::spawn(rates.follow())];
+    let followers = vec![
+        actix_rt::spawn(inventory.follow()),
+        actix_rt::spawn(rates.follow()),
+        actix_rt::spawn(statements::auto::follow(app.clone())),
+        actix_rt::spawn(budgets.follow()),
+        actix_rt::spawn(budgets::following::follow(app.clone())),
+        actix_rt::spawn(jobs::following::follow(app.clone())),
+        actix_rt::spawn(ready::follow(app.clone())),
+        actix_rt::spawn(live::follow(app.clone())),
+    ];
     let (server, serving) = serve(listener, app.clone())?;
     Ok(Running { addr, app, server, serving, followers, actors })
 }
@@ -225,14 +264,9 @@ fn follow_inventory(settings: &Settings, retirements: Arc<Retirements>) -> Resul
 }
 
 fn follow_rates(settings: &Settings) -> Result<Watched<RateCard>, AggregatorError> {
-    let read = |path: &Path| {
-        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
-        RateCard::parse(&text).map_err(|error| told(&error))
-    };
     match settings.files.rates.as_str() {
         "" => Ok(Watched::fixed(RateCard::default())),
-        path => Watched::open(path, read).map_err(AggregatorError::Configuration),
+        path => Watched::open_with(path, rate_card).map_err(AggregatorError::Configuration),
     }
 }
 
@@ -249,6 +283,7 @@ struct Shared {
     stats: Arc<Stats>,
     health: Arc<Health>,
     recent: Arc<RecentPower>,
+    late: Arc<Late>,
 }
 
 /// The two actors, each on a thread of its own.
@@ -270,6 +305,7 @@ fn spawn(ledger: Ledger, parts: Parts, shared: &Shared) -> Actors {
         reload: store.clone().recipient(),
         published: Arc::clone(&shared.published),
         recent: Arc::clone(&shared.recent),
+        late: Arc::clone(&shared.late),
         stats: Arc::clone(&shared.stats),
         health: Arc::clone(&shared.health),
         now: parts.now,
@@ -281,34 +317,30 @@ fn spawn(ledger: Ledger, parts: Parts, shared: &Shared) -> Actors {
     Actors { ledger, store, arbiters }
 }
 
-type Serving = (ServerHandle, JoinHandle<std::io::Result<()>>);
-
-fn serve(listener: TcpListener, app: web::Data<App>) -> Result<Serving, AggregatorError> {
-    let limits = app.settings.limits.clone();
-    let workers = match app.settings.server.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    let factory =
-        move || actix_web::App::new().app_data(app.clone()).wrap(http::problem::handlers()).configure(http::configure);
-    let server = HttpServer::new(factory)
-        .workers(workers)
-        .max_connections(limits.connections)
-        .keep_alive(Duration::from_secs(limits.keep_alive_s))
-        .client_request_timeout(Duration::from_secs(limits.body_deadline_s))
-        .shutdown_timeout(CLOSE_MAX.as_secs())
-        // Its own handling of SIGTERM stops the actors before they have drained.
-        .disable_signals()
-        .listen(listener)
-        .map_err(|source| AggregatorError::Listen { source })?
-        .run();
-    Ok((server.handle(), actix_rt::spawn(server)))
-}
-
 impl Running {
+    /// Keeps a day book in a folder, unless the settings want none. Without it everything works, but slower.
+    #[must_use]
+    pub fn with_day_book(mut self, directory: &Path) -> Self {
+        let max_bytes = self.app.books.settings.store.day_book_mib.saturating_mul(1 << 20);
+        if max_bytes == 0 {
+            return self;
+        }
+        match DayBook::open(directory, self.app.books.identity, max_bytes) {
+            Ok(book) => {
+                if self.app.books.days.set(book).is_ok() {
+                    self.followers.push(actix_rt::spawn(day_keeper::keep_up(self.app.clone())));
+                }
+            }
+            Err(error) => tracing::warn!("no day book is kept: {}: {error}", directory.display()),
+        }
+        self
+    }
+
     /// Stops accepting, commits what was applied, exports, and ends; within 5 s even if clients keep
     /// their connections open.
     pub async fn stop(mut self) {
+        self.app.budgets.end();
+        self.app.events.end();
         for follower in self.followers.drain(..) {
             follower.abort();
         }

@@ -3,8 +3,11 @@
 //! `configs/aggregator.toml` lists every key with its default and is tested to equal this file.
 //! Layers, the later wins: defaults, file, environment (`WATTLEDGER__SECTION__KEY`), flags.
 
+mod budgets;
 mod load;
+mod statements;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -12,7 +15,9 @@ use energy::{Estimate, Policy};
 use meter::{Milliwatts, Scope};
 use serde::{Deserialize, Serialize};
 
+pub use budgets::BudgetRules;
 pub use load::Flags;
+pub use statements::Statements;
 
 /// The aggregator's settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,12 @@ pub struct Settings {
     pub metrics: Metrics,
     /// What live graphs remember.
     pub recent: Recent,
+    /// Budgets.
+    pub budgets: BudgetRules,
+    /// How months close, and who bills.
+    pub statements: Statements,
+    /// Keys of reports made of several by first match, such as `team = ["job.account", "team"]`.
+    pub attribution: BTreeMap<String, Vec<String>>,
 }
 
 /// Where the aggregator listens and keeps its data.
@@ -48,6 +59,8 @@ pub struct Server {
     pub workers: usize,
     /// The IANA time zone of days and months; empty for the system's.
     pub timezone: String,
+    /// Whether people are shown money.
+    pub show_cost: bool,
 }
 
 /// What requests may take.
@@ -121,6 +134,8 @@ pub struct Ceilings {
 pub struct StoreRules {
     /// Seconds between exports of the whole store.
     pub export_every_s: u64,
+    /// Mebibytes of the day book; 0 for none.
+    pub day_book_mib: u64,
 }
 
 /// Files with labels and prices; read again when they change.
@@ -159,6 +174,7 @@ impl Default for Server {
             insecure: false,
             workers: 0,
             timezone: String::new(),
+            show_cost: true,
         }
     }
 }
@@ -207,7 +223,7 @@ impl Default for Ceilings {
 
 impl Default for StoreRules {
     fn default() -> Self {
-        Self { export_every_s: 300 }
+        Self { export_every_s: 300, day_book_mib: 2048 }
     }
 }
 

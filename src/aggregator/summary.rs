@@ -4,17 +4,17 @@
 //! `/api/v1/rollup`; who comes meanwhile waits for the one that is being made.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
+use billing::topology::Topology;
 use cost::{Answer, By, Row, Step, Where, Window};
 use meter::{Doubt, Owner, OwnerKind, Utc};
 
-use crate::app::App;
+use crate::books::Books;
 use crate::http::problem::Problem;
-use crate::lines::Figures;
-use crate::query::{CostQuery, Zone, cost_problem, label_keys};
-use crate::topology::Topology;
+use crate::kept::{Kept, Patience};
+use crate::query::{CostQuery, HeldQuery, Zone, cost_problem, label_keys};
 
 /// For how long a summary serves: a page that is reloaded costs nothing.
 pub const FRESH_FOR: Duration = Duration::from_secs(30);
@@ -41,38 +41,61 @@ pub struct Summary {
 }
 
 /// The newest summary.
-#[derive(Debug, Default)]
-pub struct Summaries(Mutex<Option<(Instant, Arc<Summary>)>>);
+#[derive(Debug)]
+pub struct Summaries(Kept<Summary>);
+
+/// What the dashboard shows of cost.
+const PATIENCE: Patience =
+    Patience { fresh: Duration::from_millis(900), serves: Duration::from_secs(600), unasked: Duration::from_secs(300) };
+
+impl Default for Summaries {
+    fn default() -> Self {
+        Self(Kept::new(PATIENCE))
+    }
+}
 
 impl Summaries {
     /// A summary that is fresh. Blocks while one is made.
     ///
     /// # Errors
     /// A problem if the store fails.
-    pub fn of(&self, app: &App) -> Result<Arc<Summary>, Problem> {
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made, summary)) = newest.as_ref().filter(|(made, _)| made.elapsed() < FRESH_FOR) {
-            tracing::trace!(age_s = made.elapsed().as_secs(), "summary served again");
-            return Ok(Arc::clone(summary));
-        }
-        let summary = Arc::new(Summary::new(app)?);
-        *newest = Some((Instant::now(), Arc::clone(&summary)));
-        Ok(summary)
+    pub fn of(&self, books: &Books) -> Result<Arc<Summary>, Problem> {
+        self.0.within(FRESH_FOR, || Summary::new(books))
+    }
+
+    /// One that serves the dashboard: newer where that is quick, older where it takes long. Blocks while one is made,
+    /// if none serves.
+    ///
+    /// # Errors
+    /// A problem if the store fails.
+    pub fn lately(&self, books: &Books) -> Result<Arc<Summary>, Problem> {
+        self.0.of(|| Summary::new(books))
+    }
+
+    /// Makes one if that is due.
+    pub fn keep_up(&self, books: &Books) {
+        self.0.keep_up(|| Summary::new(books));
     }
 }
 
 impl Summary {
-    fn new(app: &App) -> Result<Self, Problem> {
-        let ((snapshot, topology, now), card) = (app.moment(), app.rates.load());
+    fn new(books: &Books) -> Result<Self, Problem> {
+        let ((snapshot, topology, now), card) = (books.moment(), books.rates.load());
         let labels = label_keys(&snapshot, &topology.inventory);
         let key = ["team", "site"].into_iter().find(|key| labels.contains(*key)).unwrap_or("host");
-        let zone = Zone::of(&app.settings.server.timezone).map_err(|error| cost_problem(&error))?;
-        let factor = app.settings.meter_factor();
-        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now, factor };
+        let zone = Zone::of(&books.settings.server.timezone).map_err(|error| cost_problem(&error))?;
+        let figures = books.figures(&snapshot, &topology, now);
         let ask = |window: &str, by: &str, step: Option<Step>| {
             let window = Window::parse(window, now, &zone.tz).map_err(|error| cost_problem(&error))?;
             let by = By::parse(by, &labels).map_err(|error| cost_problem(&error))?;
-            let query = CostQuery { window, by, select: Where::default(), step, zone: zone.clone() };
+            let query = CostQuery {
+                window,
+                by,
+                select: Where::default(),
+                step,
+                zone: zone.clone(),
+                held: HeldQuery::default(),
+            };
             query.answer(&figures, &card)
         };
         let today = ask("today", "cluster,host", None)?;
@@ -84,6 +107,12 @@ impl Summary {
             key: key.to_owned(),
             zone,
         })
+    }
+
+    /// Whether there is anything to look at of any host.
+    #[must_use]
+    pub fn has_flags(&self) -> bool {
+        !self.flags.is_empty()
     }
 
     /// What people should look at before they believe today's bill of a host; of a chassis, before they believe

@@ -1,7 +1,8 @@
 //! A file that is followed: read at start, read again when it changes, kept if the new one is bad.
 //!
 //! The file's time, size and inode are looked at every [`LOOK_EVERY`]: this works on every file
-//! system, through symlinks (how Kubernetes swaps a ConfigMap) and for editors that replace files.
+//! system, through symlinks (how Kubernetes swaps a ConfigMap) and for editors that replace files. A file
+//! may name others; it is read again when any of them changes, and all of them come into force at once.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -14,8 +15,36 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 /// How often files are looked at: soon enough for a person who waits for it.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads the value from its file; the error is told to people as it is.
-type Read<T> = dyn Fn(&Path) -> Result<T, String> + Send + Sync;
+/// Reads the value from its file and those it names; the error is told to people as it is.
+type Read<T> = dyn Fn(&Path, &mut Files) -> Result<T, String> + Send + Sync;
+
+/// Largest file that another may name: 28 years of quarter-hours.
+const FILE_MAX: u64 = 64 << 20;
+
+/// The files that were read for a value, as they were then.
+#[derive(Debug, Default)]
+pub struct Files(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Files {
+    /// The text of a file that belongs to the value: at most 64 MiB.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn text(&mut self, path: &Path) -> Result<String, String> {
+        // The stamp first: a change between the two is seen again, never missed.
+        self.0.push((path.to_owned(), stamp(path)));
+        let told = |why: &dyn fmt::Display| format!("{} cannot be read: {why}", path.display());
+        let size = std::fs::metadata(path).map_err(|error| told(&error))?.len();
+        if size > FILE_MAX {
+            return Err(told(&format!("it has {size} bytes; {FILE_MAX} are the most")));
+        }
+        std::fs::read_to_string(path).map_err(|error| told(&error))
+    }
+
+    fn have_changed(&self) -> bool {
+        self.0.iter().any(|(path, seen)| stamp(path) != *seen)
+    }
+}
 
 /// The value of a file that is followed.
 pub struct Watched<T> {
@@ -27,7 +56,7 @@ pub struct Watched<T> {
 struct Source<T> {
     path: PathBuf,
     read: Box<Read<T>>,
-    seen: Mutex<Option<Stamp>>,
+    seen: Mutex<Files>,
 }
 
 /// What tells one version of a file from the next.
@@ -59,11 +88,24 @@ impl<T> Watched<T> {
         path: impl Into<PathBuf>,
         read: impl Fn(&Path) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let path = path.into();
-        // The stamp first: a change between the two is seen again, never missed.
-        let seen = Mutex::new(stamp(&path));
-        let current = ArcSwap::from_pointee(read(&path)?);
-        Ok(Self { current, failure: ArcSwapOption::empty(), source: Some(Source { path, read: Box::new(read), seen }) })
+        Self::open_with(path, move |path, files| {
+            files.0.push((path.to_owned(), stamp(path)));
+            read(path)
+        })
+    }
+
+    /// The same for a file that names others: `read` reads all of them, the file itself too, by [`Files::text`].
+    ///
+    /// # Errors
+    /// As [`Watched::open`].
+    pub fn open_with(
+        path: impl Into<PathBuf>,
+        read: impl Fn(&Path, &mut Files) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let (path, mut files) = (path.into(), Files::default());
+        let current = ArcSwap::from_pointee(read(&path, &mut files)?);
+        let source = Source { path, read: Box::new(read), seen: Mutex::new(files) };
+        Ok(Self { current, failure: ArcSwapOption::empty(), source: Some(source) })
     }
 
     /// What is in force.
@@ -87,16 +129,14 @@ impl<T> Watched<T> {
     /// Looks at the file and reads it if it changed. Blocks for as long as reading takes.
     pub fn look(&self) -> Look {
         let Some(source) = &self.source else { return Look::Unchanged };
-        let stamp = stamp(&source.path);
-        {
-            let mut seen = source.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == stamp {
-                return Look::Unchanged;
-            }
-            *seen = stamp;
+        if !source.seen.lock().unwrap_or_else(PoisonError::into_inner).have_changed() {
+            return Look::Unchanged;
         }
+        let mut files = Files::default();
+        let read = (source.read)(&source.path, &mut files);
+        *source.seen.lock().unwrap_or_else(PoisonError::into_inner) = files;
         let file = source.path.display();
-        match (source.read)(&source.path) {
+        match read {
             Ok(value) => {
                 self.current.store(Arc::new(value));
                 self.failure.store(None);
@@ -169,6 +209,28 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         assert!(matches!(watched.look(), Look::Kept(_)));
         assert_eq!(*watched.load(), 22);
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_one_that_it_names_changes_or_appears() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("sum"), folder.path().join("other"));
+        std::fs::write(&path, "other").expect("written");
+        std::fs::write(&other, "5").expect("written");
+        let watched = Watched::open_with(&path, |path, files| {
+            let name = files.text(path)?;
+            let text = files.text(&path.with_file_name(name.trim()))?;
+            text.trim().parse::<u32>().map_err(|error| error.to_string())
+        });
+        let watched = watched.expect("good files");
+        assert_eq!((*watched.load(), watched.look()), (5, Look::Unchanged));
+        std::fs::write(&other, "66").expect("written");
+        assert_eq!((watched.look(), *watched.load()), (Look::Reloaded, 66));
+        std::fs::remove_file(&other).expect("removed");
+        assert!(matches!(watched.look(), Look::Kept(why) if why.contains("other")));
+        assert_eq!((*watched.load(), watched.look()), (66, Look::Unchanged));
+        std::fs::write(&other, "7").expect("written");
+        assert_eq!((watched.look(), *watched.load()), (Look::Reloaded, 7), "it was missing, and is there");
     }
 
     #[test]

@@ -4,17 +4,61 @@
 //! the lifetime registers, for people. A host with a chassis of its own is billed at the outer meter of
 //! either, its own first. A chassis that several sit in is split by what their components draw, evenly
 //! where none of them tells; what hosts measure themselves is taken off before.
+//!
+//! What those who share a chassis have in common is reckoned once for all of them ([`Fleet`]): a chassis may hold a
+//! thousand.
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use billing::published::Snapshot;
+use billing::topology::{Link, Topology};
 use energy::boundary::part_of;
 use energy::{Account, Billed, Boundary, Cell, OwnerState};
 use meter::{ByQuality, Energy, Method, Milliwatts, Owner, OwnerKind, Quality, SECOND_NS, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::hosts_view::{HostState, flags, fresh_for, fresh_watts, newest_reading, periods};
-use crate::published::Snapshot;
-use crate::topology::{Link, Topology};
+use crate::vitals::{HostState, flags, fresh_for, fresh_watts, newest_reading, periods};
 
 const SECOND: u64 = SECOND_NS as u64;
+
+/// All owners at one moment.
+pub struct Fleet<'a> {
+    snapshot: &'a Snapshot,
+    topology: &'a Topology,
+    now: Utc,
+    enclosures: RefCell<HashMap<&'a Owner, Rc<Enclosure<'a>>>>,
+}
+
+/// A chassis, and what those who sit in it have in common.
+struct Enclosure<'a> {
+    owner: &'a Owner,
+    state: Option<&'a OwnerState>,
+    /// Everybody who sits in it now.
+    sharers: OnceCell<Vec<&'a Owner>>,
+    pools: [OnceCell<Pool>; 2],
+}
+
+/// What a chassis comes to, and what is split among those who do not meter themselves.
+struct Pool {
+    all: Sum,
+    rest: ByQuality,
+    weights: u64,
+    count: u64,
+    /// Whether the components of anybody in it tell anything.
+    tells: bool,
+}
+
+/// What is added up.
+#[derive(Clone, Copy)]
+enum Figure {
+    /// A second of fresh power.
+    Power,
+    /// The lifetime registers.
+    Lifetime,
+}
 
 /// A host, or a chassis that measures no host, with what belongs to it.
 pub struct Whole<'a> {
@@ -26,15 +70,15 @@ pub struct Whole<'a> {
     pub link: Option<&'a Link>,
     /// The row of the chassis that bills it.
     pub chassis: Option<&'a OwnerState>,
-    /// Everybody who sits in that chassis now, itself among them.
-    sharers: Vec<&'a Owner>,
+    enclosure: Option<Rc<Enclosure<'a>>>,
     snapshot: &'a Snapshot,
     topology: &'a Topology,
     now: Utc,
 }
 
 /// Where a host's energy is billed now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Boundary)]
 pub struct BoundaryView {
     /// The owner of the meter, `cluster/kind/name`; absent where components are summed.
     pub meter: Option<String>,
@@ -51,24 +95,28 @@ struct Sum {
     any: bool,
 }
 
-/// What accounts come to, each by its own cells.
-type Cells<'c> = &'c dyn Fn(&OwnerState) -> Vec<Cell>;
+impl<'a> Fleet<'a> {
+    /// All of this moment.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot, topology: &'a Topology, now: Utc) -> Self {
+        Self { snapshot, topology, now, enclosures: RefCell::default() }
+    }
 
-impl<'a> Whole<'a> {
     /// A host or chassis as it is now.
     #[must_use]
-    pub fn new(owner: &'a Owner, snapshot: &'a Snapshot, topology: &'a Topology, now: Utc) -> Self {
-        let row = |owner: &Owner| snapshot.owner(owner).map(|view| &*view.state);
+    pub fn whole(&self, owner: &'a Owner) -> Whole<'a> {
+        let &Self { snapshot, topology, now, .. } = self;
         // An alias is a name that a machine once had: the chassis is that of the name it has now.
         let is_host = owner.kind == OwnerKind::Host && topology.inventory.canonical(owner) == owner;
         let link = topology.link_at(owner, now).filter(|_| is_host);
-        let sharers = link.map_or_else(Vec::new, |link| topology.sitting_in(&link.chassis, now));
-        let chassis = link.and_then(|link| row(&link.chassis));
-        Self { owner, own: row(owner), link, chassis, sharers, snapshot, topology, now }
+        let enclosure = link.map(|link| self.enclosure(&link.chassis));
+        let chassis = enclosure.as_ref().and_then(|enclosure| enclosure.state);
+        Whole { owner, own: row(snapshot, owner), link, chassis, enclosure, snapshot, topology, now }
     }
 
     /// Everything that has a bill of its own: hosts, read or only known, and chassis that measure no host.
-    pub fn all(snapshot: &'a Snapshot, topology: &'a Topology, now: Utc) -> impl Iterator<Item = Self> {
+    pub fn all(&self) -> impl Iterator<Item = Whole<'a>> {
+        let &Self { snapshot, topology, .. } = self;
         let read = snapshot.owners().map(|view| &view.state.owner);
         let is_billed = move |owner: &&Owner| match owner.kind {
             OwnerKind::Host => true,
@@ -79,9 +127,47 @@ impl<'a> Whole<'a> {
             .hosts()
             .into_iter()
             .filter(move |owner| snapshot.owner(owner).is_none() && topology.inventory.canonical(owner) == *owner);
-        read.filter(is_billed).chain(unread).map(move |owner| Self::new(owner, snapshot, topology, now))
+        read.filter(is_billed).chain(unread).map(|owner| self.whole(owner))
     }
 
+    fn enclosure(&self, chassis: &'a Owner) -> Rc<Enclosure<'a>> {
+        let mut enclosures = self.enclosures.borrow_mut();
+        let enclosure = enclosures.entry(chassis).or_insert_with(|| {
+            let state = row(self.snapshot, chassis);
+            Rc::new(Enclosure { owner: chassis, state, sharers: OnceCell::new(), pools: Default::default() })
+        });
+        Rc::clone(enclosure)
+    }
+}
+
+fn row<'a>(snapshot: &'a Snapshot, owner: &Owner) -> Option<&'a OwnerState> {
+    snapshot.owner(owner).map(|view| &*view.state)
+}
+
+impl Figure {
+    fn cells(self, state: &OwnerState, now: Utc) -> Vec<Cell> {
+        match self {
+            Self::Power => watt_cells(state, now),
+            Self::Lifetime => lifetime_cells(state),
+        }
+    }
+
+    /// What an owner and a chassis that is its alone come to.
+    fn of(self, own: Option<&OwnerState>, chassis: Option<&OwnerState>, now: Utc) -> Sum {
+        let keys = |state: Option<&OwnerState>| state.map_or_else(Vec::new, |state| state.keys.to_vec());
+        let cells: Vec<Cell> = own.into_iter().chain(chassis).flat_map(|state| self.cells(state, now)).collect();
+        let mut billed = Billed::default();
+        Boundary::new(&keys(own), &keys(chassis)).bill(&cells, &mut billed);
+        Sum {
+            energy: billed.energy(),
+            components: billed.survey.components.total(),
+            meter: billed.survey.meter.map(|meter| meter.linked),
+            any: cells.iter().any(|cell| cell.covered_ns > 0),
+        }
+    }
+}
+
+impl<'a> Whole<'a> {
     /// How it is.
     ///
     /// A machine whose agent still reports is on, whatever its BMC said last. Where it has none, what the
@@ -117,7 +203,7 @@ impl<'a> Whole<'a> {
     /// Watts at the boundary, while readings are fresh.
     #[must_use]
     pub fn watts(&self) -> Option<Milliwatts> {
-        let (sum, any) = self.add_up(&|state| watt_cells(state, self.now));
+        let (sum, any) = self.add_up(Figure::Power);
         any.then(|| Milliwatts(u64::try_from(sum.total().0 / (2 * i128::from(SECOND_NS))).unwrap_or(0)))
     }
 
@@ -125,56 +211,50 @@ impl<'a> Whole<'a> {
     /// its lifetime that the components have of theirs; reports split slot by slot.
     #[must_use]
     pub fn lifetime(&self) -> ByQuality {
-        self.add_up(&lifetime_cells).0
+        self.add_up(Figure::Lifetime).0
     }
 
     /// Where it is billed now.
     #[must_use]
     pub fn boundary(&self) -> BoundaryView {
-        let cells: Cells<'_> = &|state| watt_cells(state, self.now);
         let chassis = || self.link.map(|link| link.chassis.to_string());
-        let sum = self.sum(cells);
-        let (meter, method) = match sum.meter {
-            Some(true) => (chassis(), Some(Method::Meter)),
-            Some(false) => (Some(self.owner.to_string()), Some(Method::Meter)),
-            None if self.is_shared() && of(None, self.chassis, cells).meter.is_some() => {
-                let tells = self.sharers().any(|state| of(state, None, cells).components > Energy::ZERO);
-                (chassis(), Some(if tells { Method::SharedByComponents } else { Method::SharedEvenly }))
+        let sum = self.sum(Figure::Power);
+        let (meter, method) = match (sum.meter, self.pool(Figure::Power)) {
+            (Some(true), _) => (chassis(), Some(Method::Meter)),
+            (Some(false), _) => (Some(self.owner.to_string()), Some(Method::Meter)),
+            (None, Some(pool)) if pool.all.meter.is_some() => {
+                (chassis(), Some(if pool.tells { Method::SharedByComponents } else { Method::SharedEvenly }))
             }
-            None => (None, sum.any.then_some(Method::ComponentSum)),
+            (None, _) => (None, sum.any.then_some(Method::ComponentSum)),
         };
         BoundaryView { meter, method: method.map(Method::code) }
     }
 
-    fn is_shared(&self) -> bool {
-        self.sharers.len() > 1 && self.chassis.is_some()
+    /// The chassis that it shares with others, if that was ever read.
+    fn shared(&self) -> Option<&Enclosure<'a>> {
+        let enclosure = self.enclosure.as_deref().filter(|enclosure| enclosure.state.is_some())?;
+        (enclosure.sharers(self.topology, self.now).len() > 1).then_some(enclosure)
     }
 
-    fn sharers(&self) -> impl Iterator<Item = Option<&'a OwnerState>> + Clone {
-        self.sharers.iter().map(|owner| self.snapshot.owner(owner).map(|view| &*view.state))
+    fn pool(&self, figure: Figure) -> Option<&Pool> {
+        self.shared().map(|shared| shared.pool(figure, self.snapshot, self.topology, self.now))
     }
 
     /// Itself, with the chassis if that is its alone.
-    fn sum(&self, cells: Cells<'_>) -> Sum {
-        of(self.own, self.chassis.filter(|_| !self.is_shared()), cells)
+    fn sum(&self, figure: Figure) -> Sum {
+        figure.of(self.own, self.chassis.filter(|_| self.shared().is_none()), self.now)
     }
 
-    /// What it comes to by `cells`, and whether anything was told.
-    fn add_up(&self, cells: Cells<'_>) -> (ByQuality, bool) {
-        let own = self.sum(cells);
-        let all = of(None, self.chassis.filter(|_| self.is_shared()), cells);
-        if own.meter.is_some() || all.meter.is_none() {
-            return (own.energy, own.any);
-        }
-        let (mut rest, mut weights, mut count) = (all.energy, 0_u64, 0);
-        for sharer in self.sharers().map(|state| of(state, None, cells)) {
-            match sharer.meter {
-                Some(_) => rest -= sharer.energy,
-                None => (weights, count) = (weights.saturating_add(sharer.weight()), count + 1),
+    /// What it comes to, and whether anything was told.
+    fn add_up(&self, figure: Figure) -> (ByQuality, bool) {
+        let own = self.sum(figure);
+        match self.pool(figure).filter(|pool| own.meter.is_none() && pool.all.meter.is_some()) {
+            None => (own.energy, own.any),
+            Some(pool) => {
+                let (part, whole) = if pool.weights > 0 { (own.weight(), pool.weights) } else { (1, pool.count) };
+                (part_of(&pool.rest, part, whole), true)
             }
         }
-        let (part, whole) = if weights > 0 { (own.weight(), weights) } else { (1, count) };
-        (part_of(&rest, part, whole), true)
     }
 
     /// The newest reading: its own, or where it has none, that of its chassis.
@@ -199,18 +279,28 @@ impl Sum {
     }
 }
 
-/// What an owner and a chassis that is its alone come to.
-fn of(own: Option<&OwnerState>, chassis: Option<&OwnerState>, cells_of: Cells<'_>) -> Sum {
-    let keys = |state: Option<&OwnerState>| state.map_or_else(Vec::new, |state| state.keys.to_vec());
-    let mut cells = own.map_or_else(Vec::new, cells_of);
-    cells.extend(chassis.map_or_else(Vec::new, cells_of));
-    let mut billed = Billed::default();
-    Boundary::new(&keys(own), &keys(chassis)).bill(&cells, &mut billed);
-    Sum {
-        energy: billed.energy(),
-        components: billed.survey.components.total(),
-        meter: billed.survey.meter.map(|meter| meter.linked),
-        any: cells.iter().any(|cell| cell.covered_ns > 0),
+impl<'a> Enclosure<'a> {
+    fn sharers(&self, topology: &'a Topology, now: Utc) -> &[&'a Owner] {
+        self.sharers.get_or_init(|| topology.sitting_in(self.owner, now))
+    }
+
+    fn pool(&self, figure: Figure, snapshot: &Snapshot, topology: &'a Topology, now: Utc) -> &Pool {
+        self.pools[figure as usize].get_or_init(|| {
+            let all = figure.of(None, self.state, now);
+            let mut pool = Pool { rest: all.energy, all, weights: 0, count: 0, tells: false };
+            for sharer in self.sharers(topology, now) {
+                let sharer = figure.of(row(snapshot, sharer), None, now);
+                pool.tells |= sharer.components > Energy::ZERO;
+                match sharer.meter {
+                    Some(_) => pool.rest -= sharer.energy,
+                    None => {
+                        pool.weights = pool.weights.saturating_add(sharer.weight());
+                        pool.count += 1;
+                    }
+                }
+            }
+            pool
+        })
     }
 }
 

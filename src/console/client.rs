@@ -108,6 +108,11 @@ fn unreachable(server: &str, error: &reqwest::Error) -> ConsoleError {
     ConsoleError::Unreachable { server: server.into(), why: root(error) }
 }
 
+/// Whether this is an address at all.
+pub(crate) fn check(server: &str) -> Result<(), ConsoleError> {
+    address(server, "/", &[]).map(drop)
+}
+
 fn address(server: &str, path: &str, query: &[(&str, &str)]) -> Result<Url, ConsoleError> {
     let bad = || ConsoleError::BadServer(server.into());
     let with_scheme = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };

@@ -44,6 +44,17 @@ pub enum ConsoleError {
         /// What was wrong with the answer.
         why: String,
     },
+    /// A comparison is beyond the tolerance, or cannot be made.
+    #[error("{0}")]
+    NotReconciled(String),
+    /// A file that was given cannot be used.
+    #[error("{path}: {why}", path = .path.display())]
+    BadInput {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The output file could not be written.
     #[error("failed to write {path}: {why}", path = .path.display())]
     File {
@@ -52,6 +63,23 @@ pub enum ConsoleError {
         /// Why not.
         why: std::io::Error,
     },
+    /// An argument that cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// Something of what was asked could not be done; what, was told before.
+    #[error("{0}")]
+    Incomplete(String),
+    /// A command that cannot be run.
+    #[error("cannot run {program}: {why}")]
+    Command {
+        /// The command.
+        program: String,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// The terminal cannot be taken over, drawn to or read from.
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(std::io::Error),
     /// Standard output could not be written.
     #[error("failed to write to the standard output: {0}")]
     Output(std::io::Error),
@@ -63,7 +91,7 @@ impl ConsoleError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::BadServer(_) | Self::Refused { status: 400, .. } => 2,
+            Self::BadServer(_) | Self::BadInput { .. } | Self::Refused { status: 400, .. } | Self::Usage(_) => 2,
             _ => 1,
         }
     }

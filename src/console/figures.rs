@@ -21,6 +21,21 @@ pub(crate) fn kwh(rows: &[i128], total: i128) -> (Vec<String>, String) {
         1.. => 4,
         _ => 6,
     };
+    kwh_to(decimals, rows, total)
+}
+
+/// Energies of rows and of their total in kWh with two decimals more: for those who compare meters.
+pub(crate) fn fine_kwh(rows: &[i128], total: i128) -> (Vec<String>, String) {
+    let decimals = match total.abs() / KWH_UJ {
+        1_000_000.. => 1,
+        1000.. => 3,
+        1.. => 5,
+        _ => 7,
+    };
+    kwh_to(decimals, rows, total)
+}
+
+fn kwh_to(decimals: u32, rows: &[i128], total: i128) -> (Vec<String>, String) {
     let unit = KWH_UJ / 10_i128.pow(decimals);
     let shares: Vec<_> = rows.iter().map(|uj| (uj.div_euclid(unit), uj.rem_euclid(unit))).collect();
     let total = (total + unit / 2).div_euclid(unit);
@@ -65,6 +80,14 @@ pub(crate) fn grouped(value: Decimal) -> String {
         out.push_str(fraction);
     }
     out
+}
+
+/// An amount as it is printed everywhere; one of fewer than two digits that count has two, from what it was
+/// before it was rounded.
+pub(crate) fn amount(printed: Decimal, exact: Option<Decimal>) -> String {
+    let is_small = printed.mantissa().abs() < 10;
+    let fine = exact.filter(|exact| is_small && !exact.is_zero()).and_then(|exact| exact.round_sf(2));
+    grouped(fine.unwrap_or(printed))
 }
 
 /// A span of time in its two largest units.
@@ -121,6 +144,23 @@ mod tests {
         ] {
             assert_eq!(grouped(value.parse().expect(value)), text);
         }
+    }
+
+    #[test]
+    fn a_small_amount_has_two_digits_that_count() {
+        for (printed, exact, text) in [
+            ("0.00", "0.004217000000", "0.0042"),
+            ("0.00", "-0.000000317200", "-0.00000032"),
+            ("0.04", "0.041600000000", "0.042"),
+            ("0.10", "0.096400000000", "0.10"),
+            ("0.12", "0.123400000000", "0.12"),
+            ("1234.50", "1234.496000000000", "1,234.50"),
+            ("4", "4.230000000000", "4.2"),
+            ("0.00", "0.000000000000", "0.00"),
+        ] {
+            assert_eq!(amount(printed.parse().expect(printed), exact.parse().ok()), text, "{exact}");
+        }
+        assert_eq!(amount(Decimal::new(3, 2), None), "0.03", "an older aggregator");
     }
 
     #[test]

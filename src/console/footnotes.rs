@@ -1,17 +1,79 @@
 //! What stands below the cost table: by which rules the energy is billed, and which hosts to look at.
 
-use cost::Answer;
+use cost::closing::{Adjustment, ClosedFigure, Original, Sum};
+use cost::{Answer, Cost};
 
-use crate::figures::{duration, percent, plain};
+use crate::figures::{duration, grouped, kwh, percent, plain};
 
 /// Most hosts that a line names; the rest is counted.
 const NAMED: usize = 5;
+/// Most adjustments with a line of their own.
+const ADJUSTED: usize = 20;
+
+/// What became known of closed months and is billed here, and what is to be paid.
+pub(crate) fn adjustments(answer: &Answer) -> Vec<String> {
+    let line = |one: &Adjustment| {
+        let group: Vec<String> = one.by.iter().map(|(key, value)| format!("{}={}", plain(key), plain(value))).collect();
+        let at =
+            if one.original.site.is_empty() { String::new() } else { format!(" at {}", plain(&one.original.site)) };
+        let group = if group.is_empty() { String::new() } else { format!(", {}", group.join(" ")) };
+        format!("adjustment of {}{at}{group}: {}", plain(&one.original.period), sum(&one.sum))
+    };
+    let mut lines: Vec<String> = answer.adjustments.iter().take(ADJUSTED).map(line).collect();
+    let more = answer.adjustments.len().saturating_sub(ADJUSTED);
+    if more > 0 {
+        lines.push(format!("and {more} more adjustments; --format csv has them all"));
+    }
+    let what = if answer.cost_hidden { "with all adjustments" } else { "to be paid, with all adjustments" };
+    lines.extend(answer.bill.as_ref().map(|bill| format!("{what}: {}", sum(bill))));
+    lines
+}
+
+/// What an amount is made of, where that is not energy alone: the parts add up to it.
+pub(crate) fn parts(cost: &Cost) -> Option<String> {
+    let parts = &cost.parts;
+    let more = [
+        (parts.pue_overhead, "for the plant's (PUE)"),
+        (parts.demand, "for demand"),
+        (parts.fixed, "for fixed charges and overhead share"),
+    ];
+    let more: Vec<String> = more
+        .into_iter()
+        .filter(|(part, _)| !part.is_zero())
+        .map(|(part, what)| format!(", {} {what}", grouped(part)))
+        .collect();
+    let line = format!("{}: {} for the machines' energy{}", cost.currency, grouped(parts.energy), more.concat());
+    (!more.is_empty()).then_some(line)
+}
+
+/// Energy and what it costs, in one line.
+pub(crate) fn sum(sum: &Sum) -> String {
+    let costs = sum.cost.iter().map(|cost| format!("{} {}", grouped(cost.amount), cost.currency));
+    [format!("{} kWh", kwh(&[], sum.energy_uj).1)].into_iter().chain(costs).collect::<Vec<_>>().join(", ")
+}
+
+/// Which statements a figure of today is about, and whether they say the same.
+pub(crate) fn closed(figure: &ClosedFigure) -> String {
+    let named = |one: &Original| {
+        let at = if one.site.is_empty() { String::new() } else { format!(" at {}", plain(&one.site)) };
+        format!("{}{at} by statement {}, version {}", plain(&one.period), plain(&one.id), one.version)
+    };
+    let named: Vec<String> = figure.statements.iter().map(named).collect();
+    let beside = match (&figure.total, figure.differs) {
+        (Some(total), Some(true)) => {
+            format!("it has {}: the figure of today DIFFERS, and is due as an adjustment", sum(total))
+        }
+        (Some(_), _) => "it has the same figure as today".to_owned(),
+        (None, _) => "this is a part of its month, of which it has no figure".to_owned(),
+    };
+    format!("closed: {}; {beside}", named.join(", "))
+}
 
 /// How the energy came about, where it is not simply what meters showed.
 pub(crate) fn methods(answer: &Answer) -> Vec<String> {
     let (total, quality) = (&answer.total, &answer.total.quality);
     let has = |code: &str| total.methods.iter().any(|method| method == code);
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = answer.made_up_hosts.iter().map(|hosts| made_up(*hosts)).collect();
     if has("component-sum") && has_both(answer) {
         let share = percent(quality.metered_seconds, quality.covered_seconds, false);
         lines.push(format!("billed at meters for {share} of the covered time, else summed from components"));
@@ -31,6 +93,12 @@ pub(crate) fn methods(answer: &Answer) -> Vec<String> {
         (false, false) => {}
     }
     lines
+}
+
+/// That not all figures are of machines.
+fn made_up(hosts: u64) -> String {
+    let (hosts, are) = if hosts == 1 { ("one host".to_owned(), "is") } else { (format!("{hosts} hosts"), "are") };
+    format!("made up in part: {hosts} {are} simulated or replayed, and no live machine")
 }
 
 fn has_both(answer: &Answer) -> bool {

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::figures::plain;
+use crate::format::Format;
 use crate::report::write_out;
 use crate::unmatched::{UnmatchedArgs, unmatched};
 
@@ -53,21 +54,11 @@ pub enum HostCommand {
         limit: u16,
         /// How to print them
         #[arg(long, value_enum, default_value_t)]
-        format: ActsFormat,
+        format: Format,
         /// The aggregator; it must run on this machine
         #[arg(long, value_name = "URL", env = "WATTLEDGER_URL", default_value = DEFAULT_SERVER)]
         server: String,
     },
-}
-
-/// How acts are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ActsFormat {
-    /// A line each, for people
-    #[default]
-    Table,
-    /// For programs
-    Json,
 }
 
 /// Which host, and where.
@@ -126,7 +117,7 @@ pub async fn host(args: &HostArgs) -> Result<(), ConsoleError> {
             let limit = limit.to_string();
             let body = client::get(server, "/api/v1/acts", &[("limit", &limit)]).await?;
             let acts: Acts = understand(server, &body)?;
-            if *format == ActsFormat::Json { format!("{body}\n") } else { listed(&acts.acts) }
+            if *format == Format::Json { format!("{body}\n") } else { listed(&acts.acts) }
         }
     };
     write_out(told.as_bytes()).map_err(ConsoleError::Output)
@@ -145,13 +136,13 @@ async fn ask(args: &ActArgs, deed: &str, at: Option<&str>) -> Result<Done, Conso
     understand(&args.server, &body)
 }
 
-fn understand<'a, T: Deserialize<'a>>(server: &str, body: &'a str) -> Result<T, ConsoleError> {
+pub(crate) fn understand<'a, T: Deserialize<'a>>(server: &str, body: &'a str) -> Result<T, ConsoleError> {
     serde_json::from_str(body)
         .map_err(|why| ConsoleError::NotUnderstood { server: server.into(), why: why.to_string() })
 }
 
 /// Who acts: whom `sudo` stands for, else the user. A word, no proof.
-fn user() -> String {
+pub(crate) fn user() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     name.filter(|name| name.len() <= 128 && !name.chars().any(char::is_control)).unwrap_or_default()
 }

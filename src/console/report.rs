@@ -17,7 +17,7 @@ const PATH: &str = "/api/v1/report";
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// A table for people
     #[default]
     Table,
@@ -39,7 +39,8 @@ pub struct ReportArgs {
     /// START,END (RFC 3339 or Unix seconds, end exclusive)
     #[arg(long, default_value = "lastmonth")]
     pub window: String,
-    /// Group by these keys, separated by commas: cluster host chassis scope device, or any label
+    /// Group by these keys, separated by commas: cluster host chassis scope device, job.id
+    /// job.user job.account, or any label
     #[arg(long, value_name = "KEYS")]
     pub by: Option<String>,
     /// Only what matches: key=value,key!=value,key=a|b; values may be globs and node[01-20]
@@ -51,9 +52,16 @@ pub struct ReportArgs {
     /// The time zone that decides days and months, such as Europe/Paris; the server's if not given
     #[arg(long)]
     pub tz: Option<String>,
+    /// What becomes of energy that no job held, on machines that run jobs: a line of its own, to whom the host's
+    /// label names, or over the jobs
+    #[arg(long, value_name = "POLICY", value_parser = ["separate", "owner", "proportional"])]
+    pub idle: Option<String>,
+    /// The same of what runs no jobs
+    #[arg(long, value_name = "POLICY", value_parser = ["separate", "owner", "proportional"])]
+    pub shared: Option<String>,
     /// How to write it
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: ReportFormat,
     /// The aggregator
     #[arg(long, value_name = "URL", env = "WATTLEDGER_URL", default_value = DEFAULT_SERVER)]
     pub server: String,
@@ -64,13 +72,20 @@ pub struct ReportArgs {
 
 impl ReportArgs {
     fn query(&self) -> Vec<(&str, &str)> {
-        let optional = [("by", &self.by), ("where", &self.filter), ("step", &self.step), ("tz", &self.tz)];
+        let optional = [
+            ("by", &self.by),
+            ("where", &self.filter),
+            ("step", &self.step),
+            ("tz", &self.tz),
+            ("idle", &self.idle),
+            ("shared", &self.shared),
+        ];
         let given = optional.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
         [("window", self.window.as_str())].into_iter().chain(given).chain([("format", self.format.word())]).collect()
     }
 }
 
-impl Format {
+impl ReportFormat {
     /// The word the server knows; a table is made here, of JSON.
     const fn word(self) -> &'static str {
         match self {
@@ -89,9 +104,10 @@ impl Format {
 /// so from one that could not be answered.
 pub async fn report(args: &ReportArgs) -> Result<(), ConsoleError> {
     let body = client::get(&args.server, PATH, &args.query()).await?;
-    let mut text = if args.format == Format::Table {
+    let mut text = if args.format == ReportFormat::Table {
         let answer: Answer = serde_json::from_str(&body)
             .map_err(|why| ConsoleError::NotUnderstood { server: args.server.clone(), why: why.to_string() })?;
+        let answer = if answer.cost_hidden { answer.without_money() } else { answer };
         // A file has no width, and colour in it would be noise.
         let look = look();
         if args.output.is_some() { render(&answer, u16::MAX, false) } else { render(&answer, look.width, look.color) }
@@ -108,7 +124,7 @@ pub async fn report(args: &ReportArgs) -> Result<(), ConsoleError> {
 }
 
 /// The file appears whole or not at all, and is on disk then.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The permissions of any new file (less the umask), not the private ones of a temporary file.
     let permissions = std::fs::Permissions::from_mode(0o666);

@@ -236,10 +236,7 @@ fn footer(answer: &Answer, left_out: &[String]) -> Vec<String> {
         plain(&answer.tz),
         edge(answer.as_of),
     )];
-    for cost in total.cost.iter().filter(|cost| !cost.parts.pue_overhead.is_zero()) {
-        let (energy, overhead) = (grouped(cost.parts.energy), grouped(cost.parts.pue_overhead));
-        lines.push(format!("{}: {energy} for the machines' energy, {overhead} for the plant's (PUE)", cost.currency));
-    }
+    lines.extend(total.cost.iter().filter_map(crate::footnotes::parts));
     if total.unpriced_kwh.abs() > 0.0 {
         let kwh = Decimal::from_f64_retain(total.unpriced_kwh).unwrap_or_default().round_dp(3);
         lines.push(format!("not priced: {} kWh, for which no rate is in force", grouped(kwh)));
@@ -252,6 +249,7 @@ fn footer(answer: &Answer, left_out: &[String]) -> Vec<String> {
     if missing > 0.5 {
         lines.push(format!("not covered: {} of host time had no readings", duration(missing)));
     }
+    lines.extend(crate::footnotes::adjustments(answer));
     lines.extend(crate::footnotes::methods(answer));
     lines.extend(crate::footnotes::flags(answer));
     if !left_out.is_empty() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::figures::plain;
+use crate::format::Format;
 
 /// Entries asked for at a time.
 const PAGE: &str = "1000";
@@ -20,7 +21,7 @@ pub struct UnmatchedArgs {
     pub kind: Option<Kind>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
-    pub format: UnmatchedFormat,
+    pub format: Format,
     /// The aggregator
     #[arg(long, value_name = "URL", env = "WATTLEDGER_URL", default_value = DEFAULT_SERVER)]
     pub server: String,
@@ -37,16 +38,6 @@ pub enum Kind {
     Ambiguous,
     /// Links to a chassis that nobody has reported
     Link,
-}
-
-/// How the list is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum UnmatchedFormat {
-    /// A line each, for people
-    #[default]
-    Table,
-    /// For programs
-    Json,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +82,8 @@ pub(crate) async fn unmatched(args: &UnmatchedArgs) -> Result<String, ConsoleErr
         }
     }
     match args.format {
-        UnmatchedFormat::Table => Ok(listed(&all)),
-        UnmatchedFormat::Json => {
+        Format::Table => Ok(listed(&all)),
+        Format::Json => {
             let text = serde_json::to_string_pretty(&all).map_err(|why| not_understood(&args.server, &why))?;
             Ok(format!("{text}\n"))
         }

@@ -39,18 +39,32 @@ pub enum CostError {
         /// What is wrong with it.
         why: String,
     },
+    /// An axis of attribution that is none.
+    #[error("the axis {name:?}: {why}")]
+    Axis {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A host list or pattern that cannot be read.
     #[error(transparent)]
     HostList(#[from] HostListError),
     /// A rate card with faults, in the order of the file.
     #[error("{}", list(.0))]
     Rates(Vec<Fault>),
+    /// A foreign tariff that cannot be converted.
+    #[error("this tariff cannot be converted: {0}")]
+    Tariff(String),
     /// Usage of a slot outside the window that was asked for: a fault of the caller.
     #[error("usage of the slot {0} lies outside the window")]
     OutsideWindow(i32),
     /// More rows than an answer may have.
     #[error("the answer would have more than {0} rows: ask for a longer step, a shorter window or fewer keys in by")]
     TooManyRows(usize),
+    /// A statement that is kept cannot be read.
+    #[error("a statement cannot be read: {0}")]
+    Statement(String),
     /// A figure could not be written.
     #[error("failed to write the answer: {0}")]
     Write(String),
@@ -66,10 +80,12 @@ impl CostError {
             Self::Zone(_) => "bad-tz",
             Self::UnknownKey { .. } => "unknown-key",
             Self::Where { .. } => "bad-where",
+            Self::Axis { .. } => "bad-axis",
             Self::HostList(_) => "bad-host-list",
             Self::Rates(_) => "bad-rates",
+            Self::Tariff(_) => "bad-tariff",
             Self::TooManyRows(_) => "too-many-rows",
-            Self::OutsideWindow(_) | Self::Write(_) => "internal",
+            Self::OutsideWindow(_) | Self::Statement(_) | Self::Write(_) => "internal",
         }
     }
 
@@ -82,7 +98,12 @@ impl CostError {
             Self::Zone(_) => Some("tz"),
             Self::UnknownKey { parameter, .. } => Some(parameter),
             Self::Where { .. } | Self::HostList(_) => Some("where"),
-            Self::Rates(_) | Self::OutsideWindow(_) | Self::Write(_) => None,
+            Self::Axis { .. }
+            | Self::Rates(_)
+            | Self::Tariff(_)
+            | Self::OutsideWindow(_)
+            | Self::Statement(_)
+            | Self::Write(_) => None,
         }
     }
 }
@@ -90,6 +111,8 @@ impl CostError {
 /// One fault of a configuration text: where and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// The file that it is in, where that is not the one that was given.
+    pub file: Option<String>,
     /// The line, from 1; 0 where it is not known.
     pub line: usize,
     /// The key, or empty.
@@ -100,6 +123,9 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}: ")?;
+        }
         if self.line > 0 {
             write!(f, "line {}: ", self.line)?;
         }

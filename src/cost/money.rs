@@ -5,9 +5,13 @@
 //! one kWh. Both parts are kept, and sums carry from one to the other: nothing is rounded until
 //! [`Amount::rounded`] and [`apportion`].
 
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Neg};
+
+mod wide;
 
 use meter::Energy;
+
+pub(crate) use wide::Wide;
 
 /// Half picojoules in a kilowatt hour.
 pub const KWH: i128 = 7_200_000_000_000_000_000;
@@ -45,6 +49,25 @@ impl Amount {
         }
     }
 
+    /// Whole 10⁻¹⁵ of the currency, rounded down, and the [`KWH`]-ths of one above them: for keeping.
+    #[must_use]
+    pub const fn into_parts(self) -> (i128, i128) {
+        (self.femto, self.rest)
+    }
+
+    /// The amount of [`Amount::into_parts`]; nothing if the second is not between zero and [`KWH`].
+    #[must_use]
+    pub fn from_parts(femto: i128, rest: i128) -> Option<Self> {
+        (0..KWH).contains(&rest).then_some(Self { femto, rest })
+    }
+
+    /// The amount for people; no more than 15 digits are right.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "presentation only")]
+    pub fn to_f64(self) -> f64 {
+        self.femto as f64 / 1e15
+    }
+
     /// The amount in whole units of 10^-`digits`, rounded down, and what is above that.
     #[must_use]
     pub const fn floor(self, digits: u32) -> Share {
@@ -71,6 +94,14 @@ impl Add for Amount {
         let rest = self.rest + other.rest;
         let carry = i128::from(rest >= KWH);
         Self { femto: self.femto + other.femto + carry, rest: rest - carry * KWH }
+    }
+}
+
+impl Neg for Amount {
+    type Output = Self;
+    fn neg(self) -> Self {
+        let borrow = i128::from(self.rest > 0);
+        Self { femto: -self.femto - borrow, rest: borrow * KWH - self.rest }
     }
 }
 
@@ -179,6 +210,17 @@ mod tests {
             .map(|energy| Amount::of(energy, price, 1_234_567))
             .sum();
         assert_eq!(parts, Amount::of(whole, price, 1_234_567));
+    }
+
+    #[test]
+    fn an_amount_and_its_opposite_are_nothing_and_parts_read_back() {
+        for energy in [Energy(1), Energy(KWH - 1), Energy(-3 * KWH), Energy(-7)] {
+            let amount = Amount::of(energy, 123_456_789, 1_234_567);
+            assert_eq!(amount + -amount, Amount::default());
+            let (femto, rest) = amount.into_parts();
+            assert_eq!(Amount::from_parts(femto, rest), Some(amount));
+        }
+        assert_eq!((Amount::from_parts(0, KWH), Amount::from_parts(0, -1)), (None, None));
     }
 
     #[test]

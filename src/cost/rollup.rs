@@ -5,15 +5,21 @@
 //! first seen; neither is hashed again, and no line allocates.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use meter::{ByQuality, DoubtCounts, Energy, Methods, Slot};
+use meter::{ByQuality, DoubtCounts, Energy, Slot};
 
+use crate::cells::{Cell, Total};
+use crate::charges::{Charges, Loads};
 use crate::error::CostError;
-use crate::rates::{RateCard, Tariff};
+use crate::priced::{Course, Piece, Prices};
+use crate::rates::RateCard;
 use crate::selector::{By, Dimension, Where, scope_word};
 use crate::step::position;
 use crate::symbols::Symbols;
-use crate::usage::{DeviceId, HostId, HostInfo, HostSlot, HostTime, Line};
+use crate::tenant::Class;
+use crate::tenants::Tenants;
+use crate::usage::{DeviceId, Holder, HostId, HostInfo, HostSlot, Line};
 use crate::window::Window;
 
 /// Most rows of one answer unless the caller says otherwise: a month of days for 6,000 hosts, 140 MB of JSON.
@@ -22,7 +28,7 @@ pub const ROWS_MAX: usize = 200_000;
 /// Sums usage by group and interval.
 #[derive(Debug)]
 pub struct Rollup<'a> {
-    pub(crate) card: &'a RateCard,
+    pub(crate) prices: Prices<'a>,
     pub(crate) by: By,
     pub(crate) intervals: Vec<Window>,
     pub(crate) symbols: Symbols,
@@ -30,8 +36,11 @@ pub struct Rollup<'a> {
     pub(crate) cells: Vec<Cell>,
     pub(crate) total: Total,
     pub(crate) doubted: BTreeMap<(u32, u32), DoubtCounts>,
-    select: Where,
+    pub(crate) select: Where,
+    pub(crate) tenants: Tenants,
     window: Window,
+    /// The load of sites, where only that is asked for.
+    loads: Option<Loads>,
     rows_max: usize,
     hosts: Vec<Host>,
     group_of: HashMap<Box<[u32]>, u32>,
@@ -45,38 +54,8 @@ pub struct Rollup<'a> {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) key: Box<[u32]>,
+    pub(crate) class: Class,
     latest: (u32, u32),
-}
-
-/// Host-seconds (device-seconds where grouped by device), in nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Coverage {
-    pub(crate) covered_ns: u128,
-    pub(crate) metered_ns: u128,
-    pub(crate) ratio_ns: u128,
-    pub(crate) expected_ns: u128,
-}
-
-/// What does not depend on the grouping.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Total {
-    pub(crate) coverage: Coverage,
-    pub(crate) methods: Methods,
-    pub(crate) doubts: DoubtCounts,
-}
-
-/// One group in one interval.
-#[derive(Debug)]
-pub(crate) struct Cell {
-    pub(crate) group: u32,
-    pub(crate) interval: u32,
-    pub(crate) energy: ByQuality,
-    pub(crate) metered: Energy,
-    pub(crate) coverage: Coverage,
-    pub(crate) methods: Methods,
-    pub(crate) doubts: DoubtCounts,
-    pub(crate) priced: Vec<(Option<Tariff>, Energy)>,
-    turn: u64,
 }
 
 #[derive(Debug)]
@@ -88,7 +67,7 @@ struct Host {
     group: Option<u32>,
     /// The groups of the lines seen so far; nothing for a line that is not selected.
     routes: Vec<(Option<meter::Scope>, DeviceId, Option<u32>)>,
-    prices: Vec<(Slot, Option<Tariff>)>,
+    course: Course,
 }
 
 const NO_CELL: (u32, u32) = (u32::MAX, u32::MAX);
@@ -99,10 +78,11 @@ impl<'a> Rollup<'a> {
     pub fn new(card: &'a RateCard, by: By, select: Where, intervals: Vec<Window>) -> Self {
         let edges = (intervals.first().map(Window::first), intervals.last().map(Window::until));
         let window = Window::of_slots(edges.0.unwrap_or_default(), edges.1.unwrap_or_default());
+        let tenants = Tenants::asked_by(&by, &select);
         let mut symbols = Symbols::default();
         let unnamed = DeviceId(symbols.number(""));
         Self {
-            card,
+            prices: Prices::new(card),
             by,
             intervals,
             symbols,
@@ -111,7 +91,9 @@ impl<'a> Rollup<'a> {
             total: Total::default(),
             doubted: BTreeMap::new(),
             select,
+            tenants,
             window,
+            loads: None,
             rows_max: ROWS_MAX,
             hosts: Vec::new(),
             group_of: HashMap::new(),
@@ -119,6 +101,27 @@ impl<'a> Rollup<'a> {
             turn: 0,
             unnamed,
         }
+    }
+
+    /// A rollup that only sums the load of sites over a window, for [`Rollup::charges`]: of all hosts, whatever is
+    /// asked about.
+    #[must_use]
+    pub fn of_loads(card: &'a RateCard, window: Window) -> Self {
+        let rollup = Self::new(card, By::default(), Where::default(), vec![window]);
+        Self { loads: Some(Loads::default()), ..rollup }
+    }
+
+    /// What is due each month for the load that was added.
+    #[must_use]
+    pub fn charges(&self) -> Charges {
+        self.loads.as_ref().map(|loads| loads.charges(&self.prices.bills, self.prices.card)).unwrap_or_default()
+    }
+
+    /// With what is due each month over [`RateCard::charged_window`]; call it before hosts are announced.
+    #[must_use]
+    pub fn with_charges(mut self, charges: Arc<Charges>) -> Self {
+        self.prices.charge(charges);
+        self
     }
 
     /// With another limit to the rows.
@@ -132,13 +135,17 @@ impl<'a> Rollup<'a> {
     /// into one per scope (see [`Rollup::needs_scopes`]) before they are added.
     #[must_use]
     pub fn needs_devices(&self) -> bool {
-        self.by.dimensions().contains(&Dimension::Device) || self.select.splits_hosts()
+        self.by.dimensions().contains(&Dimension::Device) || self.select_asks_components()
     }
 
     /// Whether the answer needs lines by scope. If not, one line may stand for the whole host.
     #[must_use]
     pub fn needs_scopes(&self) -> bool {
-        self.by.splits_hosts() || self.select.splits_hosts()
+        self.by.dimensions().iter().any(Dimension::is_of_component) || self.select_asks_components()
+    }
+
+    fn select_asks_components(&self) -> bool {
+        self.select.dimensions().any(Dimension::is_of_component)
     }
 
     /// Announces a host with the labels in force for some span of time, or nothing if `where` leaves
@@ -149,12 +156,12 @@ impl<'a> Rollup<'a> {
         }
         let values: Vec<&str> = self.by.dimensions().iter().map(|dimension| dimension.of_host(info)).collect();
         let key: Box<[u32]> = values.into_iter().map(|value| self.symbols.number(value)).collect();
-        let group = (!self.by.splits_hosts()).then(|| self.group(key.clone()));
-        let site = info.labels.get("site").map_or("", String::as_str);
-        let prices = self.card.tariffs(site, self.window);
+        let group = (!self.by.splits_hosts()).then(|| self.group(key.clone(), Class::Held));
+        self.tenants.announce(info);
+        let course = self.prices.course(info.labels, self.window);
         let id = HostId(u32::try_from(self.hosts.len()).unwrap_or(u32::MAX));
         let name = (self.symbols.number(info.cluster), self.symbols.number(info.name));
-        self.hosts.push(Host { name, key, group, routes: Vec::new(), prices });
+        self.hosts.push(Host { name, key, group, routes: Vec::new(), course });
         Some(id)
     }
 
@@ -168,9 +175,8 @@ impl<'a> Rollup<'a> {
     #[must_use]
     pub fn same_until(&self, host: HostId, slot: Slot) -> Slot {
         let interval = position(&self.intervals, slot).map_or(slot.next(), |index| self.intervals[index].until());
-        let Some(host) = self.hosts.get(host.0 as usize) else { return slot.next() };
-        let change = host.prices.iter().map(|price| price.0).find(|&from| from > slot);
-        change.map_or(interval, |change| change.min(interval))
+        let Some(host) = self.hosts.get(host.0 as usize).filter(|_| self.loads.is_none()) else { return slot.next() };
+        host.course.change_after(slot).map_or(interval, |change| change.min(interval))
     }
 
     /// Adds the usage of one host and slot.
@@ -179,16 +185,28 @@ impl<'a> Rollup<'a> {
     /// [`CostError::OutsideWindow`] if the slot is not in the window, [`CostError::TooManyRows`] if
     /// the answer grows beyond its limit. What was added before stays added.
     pub fn add(&mut self, usage: &HostSlot<'_>) -> Result<(), CostError> {
+        self.add_held(usage, &[])
+    }
+
+    /// Adds the usage of one host and slot, with who holds each of its lines; lines beyond the end of `holders`
+    /// are those of what runs no jobs.
+    ///
+    /// # Errors
+    /// As [`Rollup::add`].
+    pub fn add_held(&mut self, usage: &HostSlot<'_>, holders: &[Holder]) -> Result<(), CostError> {
         let outside = CostError::OutsideWindow(usage.slot.0);
         let Some(interval) = self.interval(usage.slot) else { return Err(outside) };
-        let Some(host) = self.hosts.get(usage.host.0 as usize) else { return Err(outside) };
-        let after = host.prices.partition_point(|price| price.0 <= usage.slot);
-        let tariff = after.checked_sub(1).and_then(|index| host.prices[index].1);
+        let Some(host) = self.hosts.get_mut(usage.host.0 as usize) else { return Err(outside) };
+        let piece = host.course.at(usage.slot);
         let group = host.group;
+        if self.loads.is_some() {
+            self.add_load(&piece, usage);
+            return Ok(());
+        }
         self.turn += 1;
         let is_selected = match group {
-            Some(group) => self.add_host(group, interval, tariff, usage)?,
-            None => self.add_lines(interval, tariff, usage)?,
+            Some(group) => self.add_host(group, interval, &piece, usage, holders)?,
+            None => self.add_lines(interval, &piece, usage, holders)?,
         };
         if is_selected {
             self.total.coverage.add(&usage.time);
@@ -196,6 +214,15 @@ impl<'a> Rollup<'a> {
             self.note_doubts(usage);
         }
         Ok(())
+    }
+
+    fn add_load(&mut self, piece: &Piece, usage: &HostSlot<'_>) {
+        let Some(terms) = self.prices.terms(piece.terms) else { return };
+        let bill = terms.bill.and_then(|number| Some((number, self.prices.bills.get(number as usize)?)));
+        let energy = usage.lines.iter().map(|line| line.energy.total()).sum();
+        if let Some((loads, (number, bill))) = self.loads.as_mut().zip(bill) {
+            loads.add(number, bill, usage.slot, energy, terms.pue_micro);
+        }
     }
 
     fn note_doubts(&mut self, usage: &HostSlot<'_>) {
@@ -210,17 +237,20 @@ impl<'a> Rollup<'a> {
         &mut self,
         group: u32,
         interval: u32,
-        tariff: Option<Tariff>,
+        piece: &Piece,
         usage: &HostSlot<'_>,
+        holders: &[Holder],
     ) -> Result<bool, CostError> {
-        let (mut energy, mut metered) = (ByQuality::default(), Energy::ZERO);
+        let (mut energy, mut metered, mut apportioned) = (ByQuality::default(), Energy::ZERO, Energy::ZERO);
         let split = self.select.splits_hosts();
         let mut is_selected = !split;
         for (index, line) in usage.lines.iter().enumerate() {
-            if !split || self.route(usage.host, index, line).is_some() {
+            let holder = holders.get(index).copied().unwrap_or_default();
+            if !split || self.route(usage.host, index, line, holder).is_some() {
                 is_selected = true;
                 energy += line.energy;
                 metered += line.metered;
+                apportioned += holder.apportioned;
             }
         }
         if !is_selected {
@@ -228,21 +258,30 @@ impl<'a> Rollup<'a> {
         }
         let turn = self.turn;
         let cell = self.cell(group, interval)?;
-        cell.add(energy, metered, tariff);
+        cell.add(energy, metered, piece);
+        cell.apportioned += apportioned;
         cell.cover_once(turn, usage);
         Ok(true)
     }
 
     /// The lines of the host may be of different groups. Tells whether any is selected.
-    fn add_lines(&mut self, interval: u32, tariff: Option<Tariff>, usage: &HostSlot<'_>) -> Result<bool, CostError> {
+    fn add_lines(
+        &mut self,
+        interval: u32,
+        piece: &Piece,
+        usage: &HostSlot<'_>,
+        holders: &[Holder],
+    ) -> Result<bool, CostError> {
         let mut is_selected = false;
         let by_device = self.by.dimensions().contains(&Dimension::Device);
         let turn = self.turn;
         for (index, line) in usage.lines.iter().enumerate() {
-            let Some(group) = self.route(usage.host, index, line) else { continue };
+            let holder = holders.get(index).copied().unwrap_or_default();
+            let Some(group) = self.route(usage.host, index, line, holder) else { continue };
             is_selected = true;
             let cell = self.cell(group, interval)?;
-            cell.add(line.energy, line.metered, tariff);
+            cell.add(line.energy, line.metered, piece);
+            cell.apportioned += holder.apportioned;
             if by_device {
                 cell.coverage.add(&line.time(usage));
                 cell.explain_once(turn, usage);
@@ -254,7 +293,8 @@ impl<'a> Rollup<'a> {
             // Nothing is known of this host and slot: its time must show somewhere.
             let (device, energy) = (self.unnamed, ByQuality::default());
             let line = Line { scope: None, device, energy, metered: Energy::ZERO, covered_ns: 0, metered_ns: 0 };
-            if let Some(group) = self.route(usage.host, 0, &line) {
+            let holder = holders.first().copied().unwrap_or_default();
+            if let Some(group) = self.route(usage.host, 0, &line, holder) {
                 is_selected = true;
                 self.cell(group, interval)?.cover_once(turn, usage);
             }
@@ -270,7 +310,10 @@ impl<'a> Rollup<'a> {
     }
 
     /// The group of a line. `index` is where it was found last time, as a rule.
-    fn route(&mut self, host: HostId, index: usize, line: &Line) -> Option<u32> {
+    fn route(&mut self, host: HostId, index: usize, line: &Line, holder: Holder) -> Option<u32> {
+        if self.tenants.are_asked() {
+            return self.tenant_route(host, line, holder.tenant);
+        }
         let routes = &self.hosts[host.0 as usize].routes;
         let is_it = |route: &&(_, _, _)| route.0 == line.scope && route.1 == line.device;
         if let Some(route) = routes.get(index).filter(is_it).or_else(|| routes.iter().find(is_it)) {
@@ -283,6 +326,12 @@ impl<'a> Rollup<'a> {
     }
 
     fn line_group(&mut self, host: HostId, line: &Line) -> u32 {
+        let key = self.line_key(host, line);
+        self.group(key, Class::Held)
+    }
+
+    /// The key of a line's group, but for whose it is.
+    pub(crate) fn line_key(&mut self, host: HostId, line: &Line) -> Box<[u32]> {
         let mut key = self.hosts[host.0 as usize].key.clone();
         for (value, dimension) in key.iter_mut().zip(self.by.dimensions()) {
             match dimension {
@@ -291,15 +340,15 @@ impl<'a> Rollup<'a> {
                 _ => {}
             }
         }
-        self.group(key)
+        key
     }
 
-    fn group(&mut self, key: Box<[u32]>) -> u32 {
+    pub(crate) fn group(&mut self, key: Box<[u32]>, class: Class) -> u32 {
         if let Some(&group) = self.group_of.get(&key) {
             return group;
         }
         let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        self.groups.push(Group { key: key.clone(), latest: NO_CELL });
+        self.groups.push(Group { key: key.clone(), class, latest: NO_CELL });
         self.group_of.insert(key, group);
         group
     }
@@ -322,64 +371,8 @@ impl<'a> Rollup<'a> {
             return Err(CostError::TooManyRows(self.rows_max));
         }
         let index = u32::try_from(self.cells.len()).map_err(|_| CostError::TooManyRows(self.rows_max))?;
-        self.cells.push(Cell {
-            group,
-            interval,
-            energy: ByQuality::default(),
-            metered: Energy::ZERO,
-            coverage: Coverage::default(),
-            methods: Methods::NONE,
-            doubts: DoubtCounts::default(),
-            priced: Vec::new(),
-            turn: 0,
-        });
+        self.cells.push(Cell::new(group, interval));
         self.cell_of.insert((group, interval), index);
         Ok(index)
-    }
-}
-
-impl Cell {
-    fn add(&mut self, energy: ByQuality, metered: Energy, tariff: Option<Tariff>) {
-        self.energy += energy;
-        self.metered += metered;
-        match self.priced.iter_mut().rev().find(|priced| priced.0 == tariff) {
-            Some(priced) => priced.1 += energy.total(),
-            None => self.priced.push((tariff, energy.total())),
-        }
-    }
-
-    /// Counts the host's time, once for each host and slot.
-    fn cover_once(&mut self, turn: u64, usage: &HostSlot<'_>) {
-        if self.turn != turn {
-            self.coverage.add(&usage.time);
-        }
-        self.explain_once(turn, usage);
-    }
-
-    /// Notes how the host's energy came about, once for each host and slot.
-    fn explain_once(&mut self, turn: u64, usage: &HostSlot<'_>) {
-        if self.turn != turn {
-            self.turn = turn;
-            self.methods.extend(usage.methods);
-            self.doubts.add(&usage.doubts);
-        }
-    }
-}
-
-impl Line {
-    /// Its device's time, of what its host was expected to be read.
-    fn time(&self, usage: &HostSlot<'_>) -> HostTime {
-        let ratio_ns = if self.scope.is_none() { usage.time.ratio_ns } else { 0 };
-        let expected_ns = usage.time.expected_ns;
-        HostTime { covered_ns: self.covered_ns, metered_ns: self.metered_ns, ratio_ns, expected_ns }
-    }
-}
-
-impl Coverage {
-    fn add(&mut self, time: &HostTime) {
-        self.covered_ns += u128::from(time.covered_ns);
-        self.metered_ns += u128::from(time.metered_ns);
-        self.ratio_ns += u128::from(time.ratio_ns);
-        self.expected_ns += u128::from(time.expected_ns);
     }
 }

@@ -1,12 +1,13 @@
 //! Which hosts and lines (`where`), and grouped by what (`by`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meter::Scope;
 use meter::hostlist::Pattern;
 
 use crate::error::{CostError, shortened};
+use crate::tenant::{Axis, JobKey};
 use crate::usage::HostInfo;
 
 /// What the scope of energy is called that the outermost meter saw and no component explains.
@@ -28,6 +29,10 @@ pub enum Dimension {
     Scope,
     /// The device.
     Device,
+    /// A key of the job that holds it.
+    Job(JobKey),
+    /// A key made of several by first match.
+    Axis(Arc<Axis>),
     /// A label of the host.
     Label(Arc<str>),
 }
@@ -37,10 +42,11 @@ impl Dimension {
 
     fn read(parameter: &'static str, key: &str, labels: &BTreeSet<String>) -> Result<Self, CostError> {
         let fixed = Self::FIXED.into_iter().find(|dimension| dimension.name() == key);
+        let job = || JobKey::read(key, |known| labels.contains(known)).map(Self::Job);
         let label = || labels.contains(key).then(|| Self::Label(key.into()));
-        fixed.or_else(label).ok_or_else(|| {
-            let fixed = Self::FIXED.iter().map(Self::name);
-            let known: Vec<_> = fixed.chain(labels.iter().map(String::as_str)).collect();
+        fixed.or_else(job).or_else(label).ok_or_else(|| {
+            let (fixed, jobs) = (Self::FIXED.iter().map(Self::name), JobKey::FIXED.iter().map(JobKey::name));
+            let known: Vec<_> = fixed.chain(labels.iter().map(String::as_str)).chain(jobs).collect();
             CostError::UnknownKey { parameter, key: shortened(key), known: known.join(", ") }
         })
     }
@@ -54,6 +60,8 @@ impl Dimension {
             Self::Chassis => "chassis",
             Self::Scope => "scope",
             Self::Device => "device",
+            Self::Job(key) => key.name(),
+            Self::Axis(axis) => axis.name(),
             Self::Label(key) => key,
         }
     }
@@ -61,7 +69,25 @@ impl Dimension {
     /// Whether lines of one host differ in it.
     #[must_use]
     pub const fn is_of_line(&self) -> bool {
+        self.is_of_component() || self.is_of_tenant()
+    }
+
+    /// Whether it tells components of a host apart.
+    #[must_use]
+    pub const fn is_of_component(&self) -> bool {
         matches!(self, Self::Scope | Self::Device)
+    }
+
+    /// Whether it depends on the job that holds the energy.
+    #[must_use]
+    pub const fn is_of_tenant(&self) -> bool {
+        matches!(self, Self::Job(_) | Self::Axis(_))
+    }
+
+    /// The axis that stands in place of a label, if one of these has its name.
+    fn by_axis(self, axes: &[Arc<Axis>]) -> Self {
+        let axis = axes.iter().find(|axis| matches!(&self, Self::Label(key) if **key == *axis.name()));
+        axis.map_or(self, |axis| Self::Axis(Arc::clone(axis)))
     }
 
     /// The host's value; empty where it has none, and for the line's own dimensions.
@@ -71,10 +97,16 @@ impl Dimension {
             Self::Cluster => host.cluster,
             Self::Host => host.name,
             Self::Chassis => host.chassis.unwrap_or(""),
-            Self::Scope | Self::Device => "",
+            Self::Scope | Self::Device | Self::Job(_) | Self::Axis(_) => "",
             Self::Label(key) => host.labels.get(&**key).map_or("", String::as_str),
         }
     }
+}
+
+/// Whether a key of `by` is a label of hosts, rather than one of the keys that every answer knows.
+#[must_use]
+pub fn is_label(key: &str) -> bool {
+    !key.starts_with("job.") && Dimension::FIXED.iter().all(|dimension| dimension.name() != key)
 }
 
 /// The scope's word, [`UNATTRIBUTED`] for none.
@@ -105,6 +137,35 @@ impl By {
             return Err(CostError::UnknownKey { parameter: "by", key: shortened(text), known });
         }
         Ok(Self(all))
+    }
+
+    /// The finest grain there is without jobs: every label, the host and where it sits, scope and device.
+    #[must_use]
+    pub fn grain(labels: &BTreeSet<String>) -> Self {
+        let fixed = [Dimension::Cluster, Dimension::Host, Dimension::Chassis];
+        let labels = labels.iter().map(|key| Dimension::Label(key.as_str().into()));
+        Self(fixed.into_iter().chain(labels).chain([Dimension::Scope, Dimension::Device]).collect())
+    }
+
+    /// Without these keys.
+    #[must_use]
+    pub fn without(mut self, keys: &[&str]) -> Self {
+        self.0.retain(|dimension| !keys.contains(&dimension.name()));
+        self
+    }
+
+    /// The same with one more key, unless it is there or nothing has it.
+    #[must_use]
+    pub fn and(mut self, key: &str, labels: &BTreeSet<String>) -> Self {
+        let more = Dimension::read("by", key, labels).ok().filter(|dimension| !self.0.contains(dimension));
+        self.0.extend(more);
+        self
+    }
+
+    /// With these axes in place of the labels of their names.
+    #[must_use]
+    pub fn with_axes(self, axes: &[Arc<Axis>]) -> Self {
+        Self(self.0.into_iter().map(|dimension| dimension.by_axis(axes)).collect())
     }
 
     /// The dimensions.
@@ -162,6 +223,51 @@ impl Where {
         Ok(Self { terms })
     }
 
+    /// With these axes in place of the labels of their names.
+    #[must_use]
+    pub fn with_axes(self, axes: &[Arc<Axis>]) -> Self {
+        let term = |term: Term| Term { dimension: term.dimension.by_axis(axes), ..term };
+        Self { terms: self.terms.into_iter().map(term).collect() }
+    }
+
+    /// Whether a term is about jobs: only figures of energy can tell those apart.
+    #[must_use]
+    pub fn asks_jobs(&self) -> bool {
+        self.dimensions().any(Dimension::is_of_tenant)
+    }
+
+    /// What it asks for, as often as it does.
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &Dimension> {
+        self.terms.iter().map(|term| &term.dimension)
+    }
+
+    /// Whether all terms hold, by the values of keys; what is not among them is empty.
+    #[must_use]
+    pub fn selects_key(&self, key: &BTreeMap<String, String>) -> bool {
+        self.terms.iter().all(|term| term.holds(key.get(term.dimension.name()).map_or("", String::as_str)))
+    }
+
+    /// Whether everything is selected.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// The site, if the only term asks for exactly one: `site=par1`.
+    #[must_use]
+    pub fn only_site(&self) -> Option<&str> {
+        let [Term { dimension: Dimension::Label(key), negated: false, any_of }] = &*self.terms else { return None };
+        let [pattern] = &**any_of else { return None };
+        pattern.as_literal().filter(|_| &**key == "site")
+    }
+
+    /// What stands at exactly this site.
+    #[must_use]
+    pub fn site(site: &str) -> Self {
+        let dimension = Dimension::Label("site".into());
+        Self { terms: vec![Term { dimension, negated: false, any_of: vec![Pattern::literal(site)] }] }
+    }
+
     /// Whether the terms about hosts hold.
     #[must_use]
     pub fn selects_host(&self, host: &HostInfo<'_>) -> bool {
@@ -177,6 +283,12 @@ impl Where {
             Dimension::Device => term.holds(device),
             _ => true,
         })
+    }
+
+    /// Whether the terms about jobs hold, by the value of a dimension.
+    pub(crate) fn selects_tenant<'a>(&'a self, value: impl Fn(&'a Dimension) -> &'a str) -> bool {
+        let mut terms = self.terms.iter().filter(|term| term.dimension.is_of_tenant());
+        terms.all(|term| term.holds(value(&term.dimension)))
     }
 
     /// Whether some lines of a host may be selected and others not.

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use meter::Utc;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::closing::{Adjustment, Correction, Original, Sum};
 use crate::currency::Currency;
 use crate::error::CostError;
 use crate::rollup::Rollup;
@@ -15,12 +17,13 @@ use crate::step::Step;
 use crate::window::Window;
 
 /// An answer: rows by group and interval, and their total.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Answer {
     /// The window used: that of the question, moved outward to slot borders.
     pub window: Edges,
     /// When the figures were taken.
     #[serde(with = "stamp")]
+    #[schema(value_type = String, format = DateTime)]
     pub as_of: Utc,
     /// Whether they can still change.
     pub status: Status,
@@ -41,13 +44,32 @@ pub struct Answer {
     /// How many there are in all.
     #[serde(default)]
     pub flagged_hosts: u64,
+    /// The statements that the figures are of, if their month is closed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<Original>,
+    /// What became known of closed months after they were closed, where it falls due in this window; not
+    /// in `rows` and `total`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Vec<Adjustment>,
+    /// The total over all adjustments, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adjustments_total: Option<Sum>,
+    /// What is to be paid: the total and the adjustments, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Sum>,
+    /// Whether money is left out, as the aggregator is configured; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cost_hidden: bool,
+    /// How many hosts that can count here are no live machines: simulated, or replayed recordings. Absent if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_up_hosts: Option<u64>,
 }
 
 /// Most hosts of an answer that are named because of a flag: more than anybody reads at a time.
 pub const FLAGGED_MAX: usize = 100;
 
 /// A host that people should look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlaggedHost {
     /// Its cluster.
     pub cluster: String,
@@ -58,20 +80,23 @@ pub struct FlaggedHost {
 }
 
 /// Start and end of a span of time, `end` exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Edges {
     /// Where it begins.
     #[serde(with = "stamp")]
+    #[schema(value_type = String, format = DateTime)]
     pub start: Utc,
     /// Where it ends.
     #[serde(with = "stamp")]
+    #[schema(value_type = String, format = DateTime)]
     pub end: Utc,
 }
 
 /// Whether figures can still change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
+    #[default]
     /// They can: late readings, corrected labels and prices count.
     Provisional,
     /// They cannot: the month is closed.
@@ -79,21 +104,28 @@ pub enum Status {
 }
 
 /// One group in one interval; without `by`, the total.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Row {
     /// The group: key to value, empty where the host lacks the label.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<BTreeMap<String, String>>,
+    /// What the row is, if it is no job's: `idle` (energy of machines that run jobs, held by nobody) or
+    /// `unattributed` (that of what runs none). Only where `by` has a key of jobs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<Cow<'static, str>>,
     /// Where the interval begins.
     #[serde(with = "stamp")]
+    #[schema(value_type = String, format = DateTime)]
     pub start: Utc,
     /// Where it ends, exclusive.
     #[serde(with = "stamp")]
+    #[schema(value_type = String, format = DateTime)]
     pub end: Utc,
     /// Energy in joules, from `energy_uj`.
     pub energy_joules: f64,
     /// Energy in whole microjoules: those of the rows add up to the total's, whatever the grouping.
     #[serde(with = "whole")]
+    #[schema(value_type = String, pattern = "^-?[0-9]+$")]
     pub energy_uj: i128,
     /// Energy in kWh.
     pub energy_kwh: f64,
@@ -117,7 +149,7 @@ pub struct Row {
 
 /// How a row's energy came to be known. The first three add up to the energy, and so do the next two;
 /// metered and summed seconds add up to the covered ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QualityFigures {
     /// From hardware counters, in joules.
     pub counter_joules: f64,
@@ -129,6 +161,10 @@ pub struct QualityFigures {
     pub metered_joules: f64,
     /// Summed from components, in joules.
     pub summed_joules: f64,
+    /// Energy whose holder was told too late, or only by number of devices: divided by time or number, not by
+    /// readings at the instant, in joules. Zero where nobody asked for jobs.
+    #[serde(default)]
+    pub apportioned_joules: f64,
     /// Host-seconds with readings (device-seconds where grouped by device).
     pub covered_seconds: f64,
     /// Of these, with readings of the meter that is billed.
@@ -146,10 +182,15 @@ pub struct QualityFigures {
 }
 
 /// An amount in one currency.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cost {
     /// The currency.
     pub currency: Currency,
+    /// The energy that is priced in it, in whole microjoules: a row's are part of its energy; over rows they add
+    /// up to the rounding of each.
+    #[serde(with = "whole", default)]
+    #[schema(value_type = String, pattern = "^-?[0-9]+$")]
+    pub energy_uj: i128,
     /// The amount, rounded once to the currency's minor unit; the parts add up to it.
     pub amount: Decimal,
     /// What it is made of.
@@ -157,7 +198,7 @@ pub struct Cost {
 }
 
 /// What an amount is made of.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CostParts {
     /// The machines' energy.
     pub energy: Decimal,
@@ -170,7 +211,7 @@ pub struct CostParts {
 }
 
 /// Emissions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Carbon {
     /// Grams of CO₂ equivalent of the facility's energy by the grid's location; nothing where no
     /// factor is known for any of it.
@@ -213,7 +254,29 @@ impl Answer {
             total,
             flagged,
             flagged_hosts,
+            ..Self::default()
         }
+    }
+
+    /// With the adjustments of what is corrected, by the same keys.
+    #[must_use]
+    pub fn with_corrections(self, corrections: &[Correction]) -> Self {
+        let adjustments = corrections.iter().flat_map(|correction| correction.adjustments(&self.by)).collect();
+        self.with_adjustments(adjustments)
+    }
+
+    /// With adjustments, their total, and the bill of both.
+    #[must_use]
+    pub fn with_adjustments(mut self, adjustments: Vec<Adjustment>) -> Self {
+        if adjustments.is_empty() {
+            return self;
+        }
+        let mut all = Sum::default();
+        adjustments.iter().for_each(|one| all.add(&one.sum));
+        let mut bill = Sum::of(&self.total);
+        bill.add(&all);
+        (self.adjustments, self.adjustments_total, self.bill) = (adjustments, Some(all), Some(bill));
+        self
     }
 
     /// The answer as JSON.
@@ -226,7 +289,20 @@ impl Answer {
 
     /// The currencies that occur, in the order of their codes.
     pub fn currencies(&self) -> impl Iterator<Item = Currency> {
-        self.total.cost.iter().map(|cost| cost.currency)
+        let billed = self.bill.as_ref().map_or(&self.total.cost, |bill| &bill.cost);
+        billed.iter().map(|cost| cost.currency)
+    }
+}
+
+impl Cost {
+    /// Adds another of the same currency.
+    pub fn add(&mut self, other: &Self) {
+        self.energy_uj += other.energy_uj;
+        self.amount += other.amount;
+        self.parts.energy += other.parts.energy;
+        self.parts.pue_overhead += other.parts.pue_overhead;
+        self.parts.demand += other.parts.demand;
+        self.parts.fixed += other.parts.fixed;
     }
 }
 
@@ -245,30 +321,30 @@ impl Row {
 }
 
 /// Instants as RFC 3339 text in UTC.
-mod stamp {
+pub(crate) mod stamp {
     use meter::Utc;
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-    pub(super) fn serialize<S: Serializer>(at: &Utc, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(at: &Utc, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(&crate::window::stamp(*at))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Utc, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Utc, D::Error> {
         let text = String::deserialize(input)?;
         crate::window::read_instant(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no instant")))
     }
 }
 
 /// Whole numbers as text: beyond 2⁵³ a JSON number is not exact for everyone.
-mod whole {
+pub(crate) mod whole {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(number: &i128, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(number: &i128, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(number)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<i128, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<i128, D::Error> {
         let text = String::deserialize(input)?;
         text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no whole number")))
     }

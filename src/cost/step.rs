@@ -1,5 +1,6 @@
 //! Steps: a window cut into quarters of an hour, hours, days or months of a time zone.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -85,6 +86,21 @@ pub fn intervals(window: Window, step: Option<Step>, tz: &TimeZone) -> Result<Ve
         start = end;
     }
     Ok(all)
+}
+
+/// The intervals, cut further where a month begins in any of these zones: none is then in two billing periods.
+///
+/// # Errors
+/// As [`intervals`].
+pub fn cut_at_months(cut: &[Window], zones: &[TimeZone]) -> Result<Vec<Window>, CostError> {
+    let Some((first, last)) = cut.first().zip(cut.last()) else { return Ok(Vec::new()) };
+    let whole = Window::of_slots(first.first(), last.until());
+    let mut borders: BTreeSet<Slot> = cut.iter().map(Window::first).collect();
+    for zone in zones {
+        borders.extend(intervals(whole, Some(Step::Month), zone)?.iter().map(Window::first));
+    }
+    let ends = borders.iter().skip(1).copied().chain([whole.until()]);
+    Ok(borders.iter().zip(ends).map(|(&start, end)| Window::of_slots(start, end)).collect())
 }
 
 /// The interval that holds the slot.

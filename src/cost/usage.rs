@@ -27,7 +27,28 @@ pub struct HostId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceId(pub(crate) u32);
 
-/// One billed line of a host and slot; at most one per scope and device.
+/// Whose energy a line is, as one rollup knows it: see [`Rollup::tenant`](crate::Rollup::tenant).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(pub(crate) u32);
+
+impl TenantId {
+    /// What runs no jobs.
+    pub const SHARED: Self = Self(0);
+    /// Nobody, on a host that runs jobs.
+    pub const IDLE: Self = Self(1);
+}
+
+/// Who holds a line, and how that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// Who.
+    pub tenant: TenantId,
+    /// How much of the line's energy was given to them by time or by number, not by a reading at the instant
+    /// where they began or ended.
+    pub apportioned: Energy,
+}
+
+/// One billed line of a host and slot; at most one per scope, device and tenant.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     /// The component, or nothing for `unattributed`: what the outermost meter saw and no component

@@ -151,6 +151,13 @@ pub(crate) fn day_start(date: Date, tz: &TimeZone) -> Option<Utc> {
     instant(&date.to_zoned(tz.clone()).ok()?.start_of_day().ok()?)
 }
 
+/// Start and end of the calendar month in `tz` that holds the instant; the instant itself where no calendar goes.
+pub(crate) fn month_around(at: Utc, tz: &TimeZone) -> (Utc, Utc) {
+    let month = local(at, tz).map(|at| at.date().first_of_month());
+    let edges = month.and_then(|month| days(month, month.checked_add(Span::new().months(1)).ok()?, tz));
+    edges.unwrap_or((at, at))
+}
+
 fn within_reach(ns: i128) -> Option<Utc> {
     i64::try_from(ns).ok().filter(|ns| (-REACH_NS..=REACH_NS).contains(ns)).map(Utc)
 }

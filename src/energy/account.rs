@@ -12,11 +12,13 @@ use crate::policy::{Estimate, Policy, Rules};
 use crate::precedence::Readers;
 use crate::profile::Profile;
 use crate::slots::post;
-use crate::{Account, Edge, Flag, Hole, Line, OpenSlot};
+use crate::{Account, Cell, Cut, Edge, Flag, Hole, Line, OpenSlot};
 
 /// Where bookings of one account go, and by which rules.
 pub(crate) struct Desk<'a> {
     pub(crate) open: &'a mut Vec<OpenSlot>,
+    /// Where what is booked is cut; ascending.
+    pub(crate) cuts: &'a [Cut],
     pub(crate) account: u16,
     pub(crate) policy: &'a Policy,
     pub(crate) rules: &'a Rules,
@@ -206,9 +208,7 @@ impl Account {
         if let Some(line) = estimate {
             let profile = Profile::line(&line, line.to.since(line.from));
             self.lifetime[Quality::Estimated] += profile.between(start.at, end.at);
-            profile.by_slot(start.at, end.at, |slot, energy, _| {
-                post(desk.open, desk.account, slot, Quality::Estimated, energy, 0);
-            });
+            desk.spread(&profile, start.at, end.at, |energy, _| Cell::of(Quality::Estimated, energy, 0));
         }
         let rare = self.rare_mut();
         let index = rare.holes.partition_point(|hole| hole.start.at < start.at);
@@ -233,8 +233,7 @@ impl Account {
     pub(crate) fn reverse(&mut self, hole: &Hole, from: Utc, to: Utc, desk: &mut Desk<'_>) {
         let Some(line) = hole.estimate.filter(|_| !mutant(Mutant::NoReversal)) else { return };
         let profile = Profile::line(&line, line.to.since(line.from));
-        profile
-            .by_slot(from, to, |slot, energy, _| post(desk.open, desk.account, slot, Quality::Estimated, -energy, 0));
+        desk.spread(&profile, from, to, |energy, _| Cell::of(Quality::Estimated, -energy, 0));
         let energy = profile.between(from, to);
         self.lifetime[Quality::Estimated] -= energy;
         self.rare_mut().reversed += energy;
@@ -249,6 +248,7 @@ impl Account {
         if let Some(newest) = desk.open.last()
             && from.at >= newest.slot.start()
             && to.at <= newest.slot.end()
+            && !desk.is_cut_from(newest.slot)
         {
             return post(desk.open, desk.account, newest.slot, quality, energy, covered);
         }
@@ -258,9 +258,7 @@ impl Account {
             }
             _ => Profile::even(from.at, to.at, energy),
         };
-        profile.by_slot(from.at, to.at, |slot, energy, touched| {
-            post(desk.open, desk.account, slot, quality, energy, touched);
-        });
+        desk.spread(&profile, from.at, to.at, |energy, touched| Cell::of(quality, energy, touched));
     }
 
     /// Over the limit the shortest hole becomes final: its time stays uncovered for good.

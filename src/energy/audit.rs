@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use meter::{AccountKey, ByQuality, Energy, Quality, SECOND_NS, SLOT_NS, Slot};
+use meter::{AccountKey, ByQuality, Energy, Quality, SECOND_NS, SLOT_NS, Slot, Utc};
 
 use crate::profile::Profile;
 use crate::{Account, Cell, Hole, HourBlock, OwnerState};
@@ -59,10 +59,12 @@ pub struct Audit {
     version: u64,
     keys: std::sync::Arc<Vec<AccountKey>>,
     sums: Vec<Sums>,
-    /// Covered time in the row's open slots, by slot and account.
-    open: BTreeMap<(Slot, usize), u64>,
-    /// Covered time of the hour that is being read, by slot and account.
-    hour: BTreeMap<(Slot, usize), u64>,
+    /// The row's open slots, by slot and account.
+    open: BTreeMap<(Slot, usize), Cell>,
+    /// The hour that is being read, by slot and account.
+    hour: BTreeMap<(Slot, usize), Cell>,
+    /// What lies before cuts, of both: by slot, account and instant.
+    before: BTreeMap<(Slot, usize, Utc), Cell>,
     audited: Audited,
 }
 
@@ -76,6 +78,7 @@ impl Audit {
             sums: state.accounts.iter().map(Sums::of).collect(),
             open: BTreeMap::new(),
             hour: BTreeMap::new(),
+            before: BTreeMap::new(),
             audited: Audited { accounts: state.accounts.len(), ..Audited::default() },
         };
         if version == 0 {
@@ -88,7 +91,11 @@ impl Audit {
         for open in &state.open {
             for (index, cell) in open.cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::default()) {
                 audit.cell(open.slot, index, cell);
-                audit.open.insert((open.slot, index), cell.covered_ns);
+                audit.open.insert((open.slot, index), *cell);
+            }
+            for cut in &open.cuts {
+                let known = cut.cells.iter().enumerate().filter_map(|(index, cell)| Some((index, cell.as_ref()?)));
+                known.for_each(|(index, cell)| audit.cut(cut.at, index, cell));
             }
         }
         audit
@@ -107,16 +114,26 @@ impl Audit {
             let slot = Slot(block.hour * 4 + i32::from(cell.quarter));
             let index = usize::from(cell.account);
             self.cell(slot, index, &cell.cell);
-            *self.hour.entry((slot, index)).or_default() += cell.cell.covered_ns;
+            self.hour.entry((slot, index)).or_default().add(&cell.cell);
         }
+        block.cuts.iter().for_each(|cut| self.cut(cut.at, usize::from(cut.account), &cut.cell));
     }
 
     /// Compares what was added up with the registers.
     #[must_use]
     pub fn finish(mut self) -> Audited {
         self.settle_hour();
-        for ((slot, index), covered) in std::mem::take(&mut self.open) {
-            self.slot_length(slot, index, covered);
+        for ((slot, index), cell) in std::mem::take(&mut self.open) {
+            self.slot(slot, index, &cell);
+        }
+        let nowhere = std::mem::take(&mut self.before).into_iter().filter(|(_, cell)| *cell != Cell::default());
+        for ((slot, index, at), _) in nowhere {
+            self.note(
+                Some(index),
+                "cut-share",
+                format!("something in {}", self::at(slot)),
+                format!("a cut at {} ns", at.0),
+            );
         }
         for (index, sums) in std::mem::take(&mut self.sums).into_iter().enumerate() {
             for quality in Quality::ALL {
@@ -150,13 +167,32 @@ impl Audit {
 
     /// The hour that was read is complete: no slot may be covered for longer than it is.
     fn settle_hour(&mut self) {
-        for ((slot, index), mut covered) in std::mem::take(&mut self.hour) {
-            covered += self.open.remove(&(slot, index)).unwrap_or(0);
-            self.slot_length(slot, index, covered);
+        for ((slot, index), mut cell) in std::mem::take(&mut self.hour) {
+            cell.add(&self.open.remove(&(slot, index)).unwrap_or_default());
+            self.slot(slot, index, &cell);
         }
     }
 
-    fn slot_length(&mut self, slot: Slot, index: usize, covered: u64) {
+    /// Adds what a posting, or the row, has before a cut.
+    fn cut(&mut self, at: Utc, index: usize, cell: &Cell) {
+        self.before.entry((at.slot(), index, at)).or_default().add(cell);
+    }
+
+    /// One account's slot, complete: no longer than a slot, and no less than what lies before its cuts, which
+    /// grows from cut to cut.
+    fn slot(&mut self, slot: Slot, index: usize, cell: &Cell) {
+        let range = (slot, index, Utc(i64::MIN))..=(slot, index, Utc(i64::MAX));
+        let cuts: Vec<_> = self.before.range(range).map(|(key, cell)| (*key, *cell)).collect();
+        let mut least = Cell::default();
+        for ((.., at), before) in cuts {
+            self.before.remove(&(slot, index, at));
+            if !least.is_part_of(&before) || !before.is_part_of(cell) {
+                let expected = format!("{least:?} to {cell:?}");
+                self.note(Some(index), "cut-share", expected, format!("{before:?} before {} ns", at.0));
+            }
+            least = before;
+        }
+        let covered = cell.covered_ns;
         if covered > SLOT_NS.unsigned_abs() {
             let found = format!("{} in {}", ns(covered), at(slot));
             self.note(Some(index), "slot-overfull", format!("at most {}", ns(SLOT_NS)), found);

@@ -209,7 +209,8 @@ impl Boundary {
         }
         self.drop_doubled(&mut out.lines);
         let is_below = containers::take_out(self.containers, &self.roles, &mut out.lines, length_ns);
-        out.survey = Survey { meter: meters::most_complete(&out.seen), length_ns, ..Survey::default() };
+        let meter = meters::most_complete(&out.seen).map(|family| out.seen[family]);
+        out.survey = Survey { meter, length_ns, ..Survey::default() };
         for line in &out.lines {
             let scope = self.role(line).map_or(0, |role| 1 << role.scope as u16);
             out.survey.add(line, scope);
@@ -218,6 +219,18 @@ impl Boundary {
         if is_below {
             out.doubts.insert(Doubt::ContainerBelowContents);
         }
+    }
+
+    /// The accounts whose energy that of the billed meter is the sum of, after [`Boundary::survey`] of these
+    /// cells.
+    #[must_use]
+    pub fn metering(&self, cells: &[Cell], surveyed: &Billed) -> Vec<usize> {
+        let Some(family) = meters::most_complete(&surveyed.seen) else { return Vec::new() };
+        let is_of = |(account, (role, cell)): &(usize, (&Role, &Cell))| {
+            let is_out = role.is_part && self.has_active_whole(*account, cells);
+            role.is == Is::Meter(family) && !is_out && is_active(cell)
+        };
+        self.roles.iter().zip(cells).enumerate().filter(is_of).map(|(account, _)| account).collect()
     }
 
     /// Whether an account is an outermost meter that counts whenever it is read; of its family's coverage it

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meter::{Clock, Context, Id, Labels, Mutant, Owner, OwnerKind, Position, Record, Utc, mutant};
+use meter::{Clock, Context, Hold, Id, Labels, Mark, Mutant, Owner, OwnerKind, Position, Record, Refusal, Utc, mutant};
 
 use crate::batch::Batch;
 use crate::dating::set_back;
 use crate::rejection::Rejection;
 use crate::slots::settle;
-use crate::{HourBlock, OwnerState, Policy, RefusedCount, StoredAnswer, Tally};
+use crate::{HourBlock, MarkOutcome, OwnerState, Policy, RefusedCount, StoredAnswer, Tally};
 
 /// Answers remembered per numbered stream: a client repeats its last post, not one of hours ago.
 const ANSWERS_KEPT: usize = 16;
@@ -147,6 +147,8 @@ pub struct Dirty {
     pub state: Arc<OwnerState>,
     /// Postings to the history that leave the row with this commit.
     pub settled: Vec<HourBlock>,
+    /// Allocations that ended, which leave the row with this commit.
+    pub ended: Vec<Hold>,
 }
 
 /// All owners of the fleet, applied but not necessarily on disk.
@@ -236,6 +238,26 @@ impl Ledger {
         Some(before)
     }
 
+    /// Takes in a mark that came by itself, dated by its own word: at most as far ahead as clocks may differ.
+    pub fn mark(&mut self, owner: &Owner, at: Utc, mark: &Mark, now: Utc) -> MarkOutcome {
+        if at.since(now) > self.policy.skew_ns {
+            return MarkOutcome::Refused(Refusal::FromFuture);
+        }
+        let Some(mut seat) = self.seat(owner, true) else { return MarkOutcome::UnknownOwner };
+        let outcome = Arc::make_mut(&mut seat.entry.state).mark(at, mark);
+        self.settle_seat(seat, !matches!(outcome, MarkOutcome::Refused(_)));
+        outcome
+    }
+
+    /// Ends all allocations of a host that goes out of service; tells how many there were.
+    pub fn release(&mut self, owner: &Owner, at: Utc) -> usize {
+        let Some(mut seat) = self.seat(owner, true) else { return 0 };
+        let ended =
+            if seat.entry.state.holds.is_empty() { 0 } else { Arc::make_mut(&mut seat.entry.state).end_all(at) };
+        self.settle_seat(seat, ended > 0);
+        ended
+    }
+
     /// Takes an owner out to work on it; a new one only while there is room.
     fn seat(&mut self, owner: &Owner, full: bool) -> Option<Seat> {
         let entry = match self.owners.remove(owner) {
@@ -270,11 +292,12 @@ impl Ledger {
         let owners = std::mem::take(&mut self.dirty);
         let taken = owners.into_iter().filter_map(|owner| {
             let entry = self.owners.get_mut(&owner)?;
-            let settled = settle(&mut Arc::make_mut(&mut entry.state).open);
+            let state = Arc::make_mut(&mut entry.state);
+            let (settled, ended) = (settle(&mut state.open), std::mem::take(&mut state.ended));
             let expect = entry.version;
             entry.version += 1;
             entry.dirty = false;
-            Some(Dirty { owner, expect, next: entry.version, state: Arc::clone(&entry.state), settled })
+            Some(Dirty { owner, expect, next: entry.version, state: Arc::clone(&entry.state), settled, ended })
         });
         taken.collect()
     }

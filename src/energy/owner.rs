@@ -32,6 +32,7 @@ impl OwnerState {
     /// Gives the name to another machine, or frees it; returns the one it was bound to. The new one's
     /// boots do not follow those of the one before: both may have been running at once.
     pub(crate) fn rebind(&mut self, to: Option<Id>) -> Option<Id> {
+        self.end_all(self.last_own().unwrap_or(self.last_seen));
         self.boots.iter_mut().for_each(|boot| boot.own = false);
         std::mem::replace(&mut self.fingerprint, to)
     }
@@ -177,6 +178,7 @@ impl OwnerState {
     /// Books records by the contexts the row knows.
     pub(crate) fn book(&mut self, batch: &Batch<'_>, policy: &Policy, tally: &mut Tally) {
         let contexts = Arc::clone(&self.contexts);
+        let mut new_boots = self.new_boots(&contexts);
         let dates = batch.date(&mut self.boots, &contexts, policy);
         let accounts = self.keys.len();
         let mut records = batch.records;
@@ -185,6 +187,7 @@ impl OwnerState {
             let (these, rest) = records.split_at(run);
             if let Some(context) = contexts.iter().find(|context| context.id == first.context) {
                 let dates = dates.iter().find(|(boot, _)| context.clock == Clock::Boot(*boot)).map(|(_, dates)| *dates);
+                new_boots.retain(|boot| Clock::Boot(*boot) != context.clock || !self.has_rebooted(*boot, dates));
                 self.book_run(context, dates, these, batch, policy, tally);
             }
             records = rest;
@@ -226,6 +229,10 @@ impl OwnerState {
                 continue;
             }
             let edge = desk.edge_at(record.at);
+            if let Some(mark) = &record.mark {
+                self.book_mark(edge, mark);
+                continue;
+            }
             for sample in &record.samples {
                 self.book_sample(edge, sample, &desk, tally);
             }
@@ -299,7 +306,8 @@ impl OwnerState {
             Err(unopened) => self.open_account(&unopened.0, run.batch, run.policy)?,
         };
         let readers = run.readers.filter(|_| run.is_fresh(&edge));
-        let mut desk = Desk { open: &mut self.open, account: index, policy: run.policy, rules, readers };
+        let (open, cuts) = (&mut self.open, &self.cuts[..]);
+        let mut desk = Desk { open, cuts, account: index, policy: run.policy, rules, readers };
         let account = &mut self.accounts[usize::from(index)];
         let applied = work(account, &mut desk);
         let is_rival = run.batch.rivalled && run.is_fresh(&edge) && !account.is_outranked(&edge, &desk);

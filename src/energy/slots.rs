@@ -2,25 +2,25 @@
 
 use meter::{ByQuality, Energy, Quality, Slot};
 
-use crate::{Cell, HourBlock, HourCell, OpenSlot};
+use crate::{Cell, CutCells, HourBlock, HourCell, HourCut, OpenSlot};
 
 /// Adds energy and covered time of one account to a slot.
 pub(crate) fn post(open: &mut Vec<OpenSlot>, account: u16, slot: Slot, quality: Quality, energy: Energy, covered: u64) {
+    let cell = slot_mut(open, slot).cell_mut(account);
+    cell.energy[quality] += energy;
+    cell.covered_ns += covered;
+}
+
+/// A slot, opened if it was not.
+pub(crate) fn slot_mut(open: &mut Vec<OpenSlot>, slot: Slot) -> &mut OpenSlot {
     let index = match open.last() {
         Some(newest) if newest.slot == slot => open.len() - 1,
         _ => open.binary_search_by_key(&slot, |open| open.slot).unwrap_or_else(|index| {
-            open.insert(index, OpenSlot { slot, cells: Vec::new() });
+            open.insert(index, OpenSlot { slot, cells: Vec::new(), cuts: Vec::new() });
             index
         }),
     };
-    let cells = &mut open[index].cells;
-    let account = usize::from(account);
-    if cells.len() <= account {
-        cells.resize(account + 1, Cell::default());
-    }
-    let cell = &mut cells[account];
-    cell.energy[quality] += energy;
-    cell.covered_ns += covered;
+    &mut open[index]
 }
 
 /// Takes every slot but the newest out of the row, as postings to the history.
@@ -30,10 +30,11 @@ pub(crate) fn settle(open: &mut Vec<OpenSlot>) -> Vec<HourBlock> {
     for settled in open.drain(..keep) {
         let (hour, quarter) = settled.slot.hour();
         if blocks.last().is_none_or(|block| block.hour != hour) {
-            blocks.push(HourBlock { hour, cells: Vec::new() });
+            blocks.push(HourBlock { hour, cells: Vec::new(), cuts: Vec::new() });
         }
         if let Some(block) = blocks.last_mut() {
             block.cells.extend(cells_of(&settled.cells, quarter));
+            block.cuts.extend(settled.cuts.iter().flat_map(cuts_of));
         }
     }
     blocks
@@ -48,11 +49,25 @@ fn cells_of(cells: &[Cell], quarter: usize) -> impl Iterator<Item = HourCell> {
     })
 }
 
+/// Also cells of zero: they say that the share is known.
+fn cuts_of(cut: &CutCells) -> impl Iterator<Item = HourCut> {
+    let known =
+        cut.cells.iter().enumerate().filter_map(|(account, cell)| Some((u16::try_from(account).ok()?, (*cell)?)));
+    known.map(|(account, cell)| HourCut { at: cut.at, account, cell })
+}
+
 impl Cell {
     /// Adds another posting of the same slot.
     pub fn add(&mut self, other: &Self) {
         self.energy += other.energy;
         self.covered_ns += other.covered_ns;
+    }
+
+    /// Whether no figure of this cell exceeds that of another.
+    #[must_use]
+    pub fn is_part_of(&self, whole: &Self) -> bool {
+        let is_within = |quality| self.energy[quality] <= whole.energy[quality];
+        self.covered_ns <= whole.covered_ns && Quality::ALL.into_iter().all(is_within)
     }
 
     /// A cell of one quality, for tests and tools.

@@ -10,8 +10,7 @@ use meter::{ByQuality, Mutant, Quality, Refusal, mutant};
 use crate::account::{Applied, Desk, closing, is_between_counts, is_known};
 use crate::integrator::{Joint, elapsed_ns, join};
 use crate::profile::Profile;
-use crate::slots::post;
-use crate::{Account, Edge, Hole};
+use crate::{Account, Cell, Edge, Hole};
 
 /// Time between two readings, and what all readings in between came to.
 pub(crate) struct Piece {
@@ -163,10 +162,10 @@ impl Account {
         self.covered_ns += piece.to.at.since(piece.from.at);
         for quality in [Quality::Counter, Quality::Integrated] {
             let profile = Profile::even(piece.from.at, piece.to.at, piece.energy[quality]);
-            profile.by_slot(piece.from.at, piece.to.at, |slot, energy, touched| {
-                // Time is covered once, whatever it was measured by.
-                let covered = if quality == Quality::Integrated { touched } else { 0 };
-                post(desk.open, desk.account, slot, quality, energy, covered);
+            // Time is covered once, whatever it was measured by.
+            let covers = u64::from(quality == Quality::Integrated);
+            desk.spread(&profile, piece.from.at, piece.to.at, |energy, touched| {
+                Cell::of(quality, energy, touched * covers)
             });
         }
     }

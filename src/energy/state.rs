@@ -6,8 +6,11 @@
 use std::sync::Arc;
 
 use meter::{
-    AccountKey, ByQuality, Clock, Energy, Id, Labels, Microjoules, Milliwatts, Owner, Position, Refusal, Slot, Utc,
+    AccountKey, ByQuality, Clock, Energy, Hold, Id, Labels, Microjoules, Milliwatts, Owner, Position, Refusal, Slot,
+    Utc,
 };
+
+use crate::cut::{Cut, CutCells, HourCut};
 
 /// One owner's row.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,15 @@ pub struct OwnerState {
     pub refused: Vec<(Refusal, u64)>,
     /// When the ledger last heard of this owner, on its own clock.
     pub last_seen: Utc,
+    /// Allocations that run on this machine, in the order in which they were told.
+    pub holds: Vec<Hold>,
+    /// Allocations that ended since the last commit, which takes them out of the row.
+    pub ended: Vec<Hold>,
+    /// The recent cuts, ascending: what is booked later is cut there, too.
+    pub cuts: Vec<Cut>,
+    /// The last marks that streams brought, as hashes of their instant and what they said: told again under
+    /// another stream's name they change nothing.
+    pub told: Vec<u64>,
 }
 
 /// Labels and the instant from which they hold.
@@ -165,6 +177,8 @@ pub struct OpenSlot {
     pub slot: Slot,
     /// What was booked, by account index; accounts beyond the end have nothing.
     pub cells: Vec<Cell>,
+    /// What of it lies before each cut within the slot; ascending.
+    pub cuts: Vec<CutCells>,
 }
 
 /// Energy and covered time of one account in one slot.
@@ -184,6 +198,8 @@ pub struct HourBlock {
     pub hour: i32,
     /// The cells, ascending by quarter and account.
     pub cells: Vec<HourCell>,
+    /// What of the cells lies before cuts; ascending by instant and account.
+    pub cuts: Vec<HourCut>,
 }
 
 /// One account's cell in one quarter of an hour.
@@ -303,6 +319,10 @@ impl OwnerState {
             readings: 0,
             refused: Vec::new(),
             last_seen: Utc::default(),
+            holds: Vec::new(),
+            ended: Vec::new(),
+            cuts: Vec::new(),
+            told: Vec::new(),
         }
     }
 

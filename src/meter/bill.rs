@@ -85,6 +85,18 @@ impl Methods {
         self.0 & method as u8 != 0
     }
 
+    /// As bits: those of [`Method`].
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From bits. Bits of no method are dropped.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & Method::ALL.into_iter().fold(0, |all, method| all | method as u8))
+    }
+
     /// The stable words, in the order of [`Method::ALL`].
     pub fn codes(self) -> impl Iterator<Item = &'static str> {
         Method::ALL.into_iter().filter(move |&method| self.contains(method)).map(Method::code)
@@ -113,6 +125,18 @@ impl Doubts {
     /// Adds a doubt.
     pub const fn insert(&mut self, doubt: Doubt) {
         self.0 |= doubt as u8;
+    }
+
+    /// As bits: those of [`Doubt`].
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From bits. Bits of no doubt are dropped.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & Doubt::ALL.into_iter().fold(0, |all, doubt| all | doubt as u8))
     }
 
     /// Whether a doubt is one of them.

@@ -109,6 +109,16 @@ impl Pattern {
         Self { segments: vec![Segment::Text(text.into())] }
     }
 
+    /// The one name that matches, if the pattern is that name itself.
+    #[must_use]
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.segments {
+            [] => Some(""),
+            [Segment::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether the whole name matches.
     ///
     /// Time grows with segments × length of the name squared at worst, whatever the pattern: the

@@ -10,6 +10,7 @@
 pub mod bill;
 pub mod hash;
 pub mod hostlist;
+pub mod job;
 pub mod key;
 pub mod machine;
 pub mod mutant;
@@ -20,11 +21,12 @@ pub mod time;
 pub mod units;
 
 pub use bill::{Doubt, DoubtCounts, Doubts, Method, Methods};
+pub use job::{Allocation, Hold, JobError, Mark};
 pub use key::{AccountKey, NameError, Owner, OwnerKind, PARTS, Scope};
 pub use machine::same_machine;
 pub use mutant::{Mutant, mutant};
 pub use quality::{ByQuality, Quality};
 pub use reading::{Clock, Context, DeviceDecl, Digest, Id, Labels, Position, Reading, Record, Sample, Span, Summary};
 pub use refusal::Refusal;
-pub use time::{SECOND_NS, SLOT_NS, Slot, Utc};
+pub use time::{SECOND_NS, SLOT_NS, Slot, Utc, overlap_ns};
 pub use units::{Energy, MICROJOULE, Microjoules, Milliwatts};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{AccountKey, Energy, Microjoules, Milliwatts, Refusal};
+use crate::{AccountKey, Energy, Mark, Microjoules, Milliwatts, Refusal};
 
 /// Labels of a host (`team = nlp`), sorted by key.
 pub type Labels = BTreeMap<String, String>;
@@ -84,17 +84,20 @@ pub struct Sample {
     pub refused: Option<Refusal>,
 }
 
-/// One look at one source; or, where a spool ran out of room, what many looks came to.
+/// One look at one source; or, where a spool ran out of room, what many looks came to; or a word about
+/// the machine's jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// The id of the [`Context`] that gives the samples their meaning.
     pub context: u64,
     /// The instant, in nanoseconds on the context's clock; of a summary the last one.
     pub at: u64,
-    /// The values read, in ascending order of device; of a summary none.
+    /// The values read, in ascending order of device; of a summary and of a mark none.
     pub samples: Vec<Sample>,
     /// What many looks came to, in place of their samples.
     pub summary: Option<Box<Summary>>,
+    /// What the machine was told of its jobs at this instant; a record of its own.
+    pub mark: Option<Box<Mark>>,
 }
 
 /// Many looks at one source, coalesced: the energy is kept, how it lay in time is not.

@@ -37,11 +37,15 @@ pub enum Refusal {
     NoValue = 12,
     /// A record that could not be decoded.
     Malformed = 13,
+    /// The machine runs as many jobs as it may.
+    HoldCap = 14,
+    /// The end of a job that nobody told the beginning of, or that ended before: no fault.
+    UnknownJob = 15,
 }
 
 impl Refusal {
     /// Every reason, in storage order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::PowerNotFinite,
         Self::PowerNegative,
         Self::Sentinel,
@@ -56,6 +60,8 @@ impl Refusal {
         Self::BadName,
         Self::NoValue,
         Self::Malformed,
+        Self::HoldCap,
+        Self::UnknownJob,
     ];
 
     /// The stable code used in answers and metrics.
@@ -76,6 +82,8 @@ impl Refusal {
             Self::BadName => "bad-name",
             Self::NoValue => "no-value",
             Self::Malformed => "malformed",
+            Self::HoldCap => "hold-cap",
+            Self::UnknownJob => "unknown-job",
         }
     }
 

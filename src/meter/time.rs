@@ -1,5 +1,7 @@
 //! Instants on the ledger's axis and the 15-minute slots that energy is kept in.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// An instant of ledger time: nanoseconds since the Unix epoch, UTC, without leap seconds.
@@ -64,9 +66,29 @@ impl Slot {
     }
 }
 
+/// For how long two spans of time overlap, in nanoseconds.
+#[must_use]
+pub fn overlap_ns(a: &Range<Utc>, b: &Range<Utc>) -> u64 {
+    a.end.min(b.end).since(a.start.max(b.start))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_overlap_where_both_are() {
+        let span = |from, until| Utc(from)..Utc(until);
+        for (a, b, expected) in [
+            (span(0, 10), span(5, 20), 5),
+            (span(0, 10), span(2, 4), 2),
+            (span(0, 10), span(10, 20), 0),
+            (span(0, 10), span(30, 40), 0),
+            (span(i64::MIN, i64::MAX), span(-1, 1), 2),
+        ] {
+            assert_eq!((overlap_ns(&a, &b), overlap_ns(&b, &a)), (expected, expected), "{a:?} {b:?}");
+        }
+    }
 
     #[test]
     fn slots_tile_time_also_before_1970() {

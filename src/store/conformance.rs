@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use meter::{Owner, PARTS};
 
-use crate::port::{HistoryEntry, HistoryQuery, ImageItem, Outcome, OwnerCommit, ROW_MAX, Row, Store, StoreError};
+use crate::port::{
+    HistoryEntry, HistoryQuery, ImageItem, Outcome, OwnerCommit, ROW_MAX, Row, Store, StoreError, posting_stamp,
+};
 
 type Case = (&'static str, fn(&dyn Store) -> Result<(), StoreError>);
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 14] = [
     ("an empty store holds nothing", an_empty_store_holds_nothing),
     ("what was committed is read back", what_was_committed_is_read_back),
     ("a stale commit loses, writes nothing and learns the row", a_stale_commit_loses),
@@ -21,7 +23,10 @@ const CASES: [Case; 11] = [
     ("two writers never both win", two_writers_never_both_win),
     ("row and postings change together", row_and_postings_change_together),
     ("history is found by hour and owner", history_is_found_by_hour_and_owner),
+    ("a day's digest tells of every posting", a_days_digest_tells_of_every_posting),
     ("documents are kept whole", documents_are_kept_whole),
+    ("documents are listed by name", documents_are_listed_by_name),
+    ("documents of a commit are written with its rows or not at all", documents_go_with_their_rows),
     ("a random walk agrees with a plain map", a_random_walk_agrees_with_a_plain_map),
     ("an image is of one commit", an_image_is_of_one_commit),
 ];
@@ -51,7 +56,7 @@ pub fn host(number: usize) -> Result<Owner, StoreError> {
 #[must_use]
 pub fn step(owner: &Owner, expect: u64, row: &[u8], hour: Option<i32>) -> OwnerCommit {
     let history = hour.into_iter().map(|hour| (hour, format!("posting {}", expect + 1).into_bytes())).collect();
-    OwnerCommit { owner: owner.clone(), expect, next: expect + 1, row: row.into(), history }
+    OwnerCommit { owner: owner.clone(), expect, next: expect + 1, row: row.into(), history, documents: vec![] }
 }
 
 fn one(store: &dyn Store, commit: OwnerCommit) -> Result<Outcome, StoreError> {
@@ -244,6 +249,25 @@ fn history_is_found_by_hour_and_owner(store: &dyn Store) -> Result<(), StoreErro
     Ok(())
 }
 
+fn a_days_digest_tells_of_every_posting(store: &dyn Store) -> Result<(), StoreError> {
+    let owner = host(1)?;
+    let stamps = || store.stamps(owner.part(), -1..3);
+    assert_eq!(stamps()?, [0; 4]);
+    let mut seen = vec![stamps()?];
+    for (version, hour) in [-1, 24, 47, 24].into_iter().enumerate() {
+        one(store, step(&owner, version as u64, b"row", Some(hour)))?;
+        let (now, before) = (stamps()?, seen[version].clone());
+        let changed: Vec<usize> = (0..4).filter(|day| now[*day] != before[*day]).collect();
+        assert_eq!(changed, [if hour < 0 { 0 } else { 2 }], "only the day of hour {hour}");
+        seen.push(now);
+    }
+    let entries = history(store, None, 24..48)?;
+    let sum = entries.iter().map(|e| posting_stamp(&e.owner, e.hour, e.version, &e.bytes)).fold(0, u128::wrapping_add);
+    assert_eq!((entries.len(), stamps()?[2]), (3, sum));
+    assert_eq!(store.stamps((owner.part() + 1) % PARTS, -1..3)?, [0; 4], "another partition");
+    Ok(())
+}
+
 fn documents_are_kept_whole(store: &dyn Store) -> Result<(), StoreError> {
     for bytes in [&[1; 300_000][..], &[2; 10], &[3; 20_000], &[]] {
         store.put_document("inventory", bytes)?;
@@ -252,6 +276,56 @@ fn documents_are_kept_whole(store: &dyn Store) -> Result<(), StoreError> {
     }
     assert_eq!(store.document("inventory.csv")?.as_deref(), Some(&b"another one"[..]));
     assert_eq!(store.document("invent")?, None);
+    Ok(())
+}
+
+fn documents(store: &dyn Store, from: &str, until: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let mut found = Vec::new();
+    store.documents(from, until, &mut |name, bytes| found.push((name, bytes)))?;
+    Ok(found)
+}
+
+fn documents_are_listed_by_name(store: &dyn Store) -> Result<(), StoreError> {
+    // More than any page or batch; some longer than a chunk.
+    let hold =
+        |n: usize| (format!("hold/{n:05}"), vec![(n % 251) as u8; if n.is_multiple_of(500) { 12_000 } else { n % 7 }]);
+    let all: Vec<_> = (0..2_500).map(hold).collect();
+    store.put_documents(all.iter().rev().cloned().collect())?;
+    store.put_documents(["hold", "hold0", "hole", "a/b", "a.b", "a"].map(|name| (name.into(), vec![9])).to_vec())?;
+    assert!(documents(store, "hold/", "hold0")? == all, "in the names' order, and nothing else");
+    assert!(documents(store, "hold/00499", "hold/01001")? == all[499..1001]);
+    let names: Vec<_> = documents(store, "", "hold")?.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a", "a.b", "a/b"]);
+    assert_eq!(documents(store, "hold/", "hold/")?, []);
+    assert_eq!(documents(store, "z", "a")?, []);
+    // Of a name that comes twice the last one counts, also where it is the shorter one.
+    store.put_documents(vec![("hold/00500".into(), vec![1; 20_000]), ("hold/00500".into(), vec![2])])?;
+    assert_eq!(documents(store, "hold/00500", "hold/00501")?, [("hold/00500".to_owned(), vec![2])]);
+    let bad = store.put_documents(vec![("good".into(), vec![]), (String::new(), vec![])]);
+    assert!(matches!(bad, Err(StoreError::BadDocument { .. })) && store.document("good")?.is_none());
+    Ok(())
+}
+
+fn documents_go_with_their_rows(store: &dyn Store) -> Result<(), StoreError> {
+    let (a, b) = (host(1)?, host(2)?);
+    let with = |commit: OwnerCommit, names: &[&str]| OwnerCommit {
+        documents: names.iter().map(|name| ((*name).into(), commit.row.clone())).collect(),
+        ..commit
+    };
+    let commits = vec![with(step(&a, 0, b"1", Some(1)), &["hold/a"]), with(step(&b, 7, b"stale", None), &["hold/b"])];
+    assert_eq!(store.commit(commits)?, [Outcome::Won, Outcome::Lost(None)]);
+    assert_eq!(documents(store, "", "z")?, [("hold/a".to_owned(), b"1".to_vec())], "a loser's are not written");
+    assert_eq!(one(store, with(step(&a, 1, b"22", None), &["hold/a", "hold/c"]))?, Outcome::Won);
+    assert_eq!(store.document("hold/a")?.as_deref(), Some(&b"22"[..]));
+    let refused = store.commit(vec![with(step(&a, 2, b"3", None), &[""])]);
+    assert!(matches!(refused, Err(StoreError::BadDocument { .. })));
+    assert_eq!(load(store, &a)?.map(|row| row.version), Some(2));
+    let mut images = 0;
+    store.image(&mut |item| {
+        images += usize::from(matches!(item, ImageItem::Document { .. }));
+        Ok(())
+    })?;
+    assert_eq!(images, 2);
     Ok(())
 }
 

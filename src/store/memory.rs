@@ -1,6 +1,6 @@
 //! The store in memory: the port's rules without a disk, for tests and demonstrations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use meter::{Id, Owner};
 
 use crate::port::{
     Durability, HistoryEntry, HistoryQuery, Identity, ImageItem, Outcome, OwnerCommit, Row, Store, StoreError,
-    check_commits, check_document,
+    check_commits, check_documents,
 };
 
 /// A store that forgets everything when it is dropped.
@@ -53,6 +53,7 @@ impl State {
             let entry = HistoryEntry { owner: owner.clone(), hour, version, bytes };
             self.history.entry((part, hour)).or_default().push(entry);
         }
+        self.documents.extend(commit.documents);
         self.rows.entry(part).or_default().insert(owner.clone(), Row { owner, version, bytes: commit.row });
         Outcome::Won
     }
@@ -81,9 +82,9 @@ impl Store for MemoryStore {
     }
 
     fn history(&self, query: &HistoryQuery, each: &mut dyn FnMut(HistoryEntry)) -> Result<(), StoreError> {
+        let owners: Option<HashSet<&Owner>> = query.owners.as_ref().map(|owners| owners.iter().collect());
         let wanted = |entry: &&HistoryEntry| {
-            query.hours.contains(&entry.hour)
-                && query.owners.as_ref().is_none_or(|owners| owners.contains(&entry.owner))
+            query.hours.contains(&entry.hour) && owners.as_ref().is_none_or(|owners| owners.contains(&entry.owner))
         };
         let entries: Vec<HistoryEntry> = self.state().history.values().flatten().filter(wanted).cloned().collect();
         entries.into_iter().for_each(each);
@@ -103,16 +104,24 @@ impl Store for MemoryStore {
         }
     }
 
-    fn put_document(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        check_document(name, bytes)?;
+    fn put_documents(&self, documents: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        check_documents(&documents)?;
         let mut state = self.state();
-        state.commit += 1;
-        state.documents.insert(name.into(), bytes.into());
+        state.commit += u64::from(!documents.is_empty());
+        state.documents.extend(documents);
         Ok(())
     }
 
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.state().documents.get(name).cloned())
+    }
+
+    fn documents(&self, from: &str, until: &str, each: &mut dyn FnMut(String, Vec<u8>)) -> Result<(), StoreError> {
+        let wanted = |(name, _): &(&String, &Vec<u8>)| from <= &name[..] && &name[..] < until;
+        let found: Vec<_> =
+            self.state().documents.iter().filter(wanted).map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
+        found.into_iter().for_each(|(name, bytes)| each(name, bytes));
+        Ok(())
     }
 
     fn commit_number(&self) -> u64 {

@@ -43,12 +43,15 @@ pub struct OwnerCommit {
     pub row: Vec<u8>,
     /// Postings to the history: hours since the Unix epoch and the encoded deltas.
     pub history: Vec<(i32, Vec<u8>)>,
+    /// Documents that change with the row, by name: in place of those before, and not written if the owner
+    /// loses.
+    pub documents: Vec<(String, Vec<u8>)>,
 }
 
 /// What became of one owner's part of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Row and postings are on disk.
+    /// Row, postings and documents are on disk.
     Won,
     /// Somebody else's version stands (carried along; nothing if there is no row): nothing of this
     /// owner was written.
@@ -214,7 +217,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::BadCommit`] if an owner comes twice, `next` does not exceed `expect` or a value
-    /// is too long: nothing is written. Any other error leaves open what was written (all winners or
+    /// is too long, [`StoreError::BadDocument`]: nothing is written. Any other error leaves open what was written (all winners or
     /// none): load the rows again.
     fn commit(&self, commits: Vec<OwnerCommit>) -> Result<Vec<Outcome>, StoreError>;
 
@@ -230,6 +233,24 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] if the engine cannot read.
     fn history(&self, query: &HistoryQuery, each: &mut dyn FnMut(HistoryEntry)) -> Result<(), StoreError>;
 
+    /// Digests of the history of a partition, one for each of these UTC days (since the Unix epoch): the same where
+    /// the postings are the same, and zero where there are none. A posting that is added changes that of its day.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the engine cannot read.
+    fn stamps(&self, part: u8, days: Range<i32>) -> Result<Vec<u128>, StoreError> {
+        let mut stamps = vec![0_u128; days.len()];
+        let query = HistoryQuery { owners: None, hours: days.start * 24..days.end * 24 };
+        self.history(&query, &mut |entry| {
+            let day = usize::try_from(entry.hour.div_euclid(24) - days.start).ok();
+            let stamp = day.filter(|_| entry.owner.part() == part).and_then(|day| stamps.get_mut(day));
+            if let Some(stamp) = stamp {
+                *stamp = stamp.wrapping_add(posting_stamp(&entry.owner, entry.hour, entry.version, &entry.bytes));
+            }
+        })?;
+        Ok(stamps)
+    }
+
     /// Which ledger this is.
     fn identity(&self) -> Identity;
 
@@ -240,13 +261,30 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::BadDocument`] if name or content are too long, else as [`Store::commit`].
-    fn put_document(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
+    fn put_document(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_documents(vec![(name.into(), bytes.into())])
+    }
+
+    /// Keeps many documents, each in place of the one before; on disk when this returns. Of a name that comes
+    /// twice the last one counts. Each is there whole or not at all; after an error some may be.
+    ///
+    /// # Errors
+    /// [`StoreError::BadDocument`] if a name or content is too long: nothing is written. Else as
+    /// [`Store::commit`].
+    fn put_documents(&self, documents: Vec<(String, Vec<u8>)>) -> Result<(), StoreError>;
 
     /// A document, if it was ever put.
     ///
     /// # Errors
     /// [`StoreError`] if the engine cannot read.
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The documents with names from `from` to before `until`, in the names' order (that of their bytes).
+    /// What is put meanwhile may be among them or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the engine cannot read.
+    fn documents(&self, from: &str, until: &str, each: &mut dyn FnMut(String, Vec<u8>)) -> Result<(), StoreError>;
 
     /// The number of the last commit.
     fn commit_number(&self) -> u64;
@@ -268,6 +306,16 @@ pub trait Store: Send + Sync {
     }
 }
 
+/// The digest of one posting.
+pub(crate) fn posting_stamp(owner: &Owner, hour: i32, version: u64, bytes: &[u8]) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(owner.canonical().as_bytes()).update(&[0]);
+    hasher.update(&hour.to_be_bytes()).update(&version.to_be_bytes()).update(bytes);
+    let mut stamp = [0; 16];
+    stamp.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_be_bytes(stamp)
+}
+
 /// Whether these commits keep the rules that every engine relies on.
 pub(crate) fn check_commits(commits: &[OwnerCommit]) -> Result<(), StoreError> {
     let mut seen = std::collections::HashSet::with_capacity(commits.len());
@@ -282,12 +330,18 @@ pub(crate) fn check_commits(commits: &[OwnerCommit]) -> Result<(), StoreError> {
         if commit.row.len() > ROW_MAX || commit.history.iter().any(|(_, bytes)| bytes.len() > ROW_MAX) {
             return refuse("a row or posting is longer than 16 MiB");
         }
+        check_documents(&commit.documents)?;
     }
     Ok(())
 }
 
+/// Whether all of these documents may be kept.
+pub(crate) fn check_documents(documents: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    documents.iter().try_for_each(|(name, bytes)| check_document(name, bytes))
+}
+
 /// Whether a document may be kept.
-pub(crate) fn check_document(name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+fn check_document(name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let refuse = |why| Err(StoreError::BadDocument { name: name.chars().take(DOCUMENT_NAME_MAX).collect(), why });
     if name.is_empty() || name.len() > DOCUMENT_NAME_MAX || name.contains('\0') {
         return refuse("a name has 1 to 128 bytes, none of them zero");

@@ -5,6 +5,7 @@
 //! of that is rewritten within a later commit. So a commit costs what it changes, however large the
 //! fleet, and writes a few large values instead of one per owner. See `docs/STORAGE.md`.
 
+mod documents;
 mod draft;
 mod engine;
 mod index;
@@ -14,6 +15,7 @@ mod mark;
 mod reading;
 mod renewal;
 mod runs;
+mod stamps;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -34,7 +36,7 @@ use self::runs::{RunError, RunReader};
 use crate::directory::DirectoryLock;
 use crate::port::{
     Durability, HistoryEntry, HistoryQuery, Identity, ImageItem, Outcome, OwnerCommit, Row, Store, StoreError,
-    check_commits, check_document,
+    check_commits, check_documents,
 };
 
 pub(crate) use self::loader::{Loader, create};
@@ -166,7 +168,9 @@ impl SledStore {
     /// Writes a draft and shows it to readers once it is on disk.
     fn write(&self, engine: &Engine, commit: u64, draft: Draft, folded: &[u8]) -> Result<(), StoreError> {
         let totals = draft.totals;
-        let (writes, changes) = draft.finish(folded);
+        let stamps = self.view().index.stamps.with(&draft.stamps);
+        let (mut writes, changes) = draft.finish(folded);
+        stamps.write(&mut writes);
         engine.check(&writes)?;
         let written = engine.apply(writes);
         if let Err(error @ StoreError::Gone(_)) = written {
@@ -185,6 +189,7 @@ impl SledStore {
         for change in changes {
             view.index.apply(commit, change);
         }
+        view.index.stamps.replace(stamps);
         (view.commit, view.totals) = (commit, totals);
         self.mark().write(commit);
         Ok(())
@@ -272,6 +277,7 @@ impl Store for SledStore {
                 self.fold(&engine, part, &owners, &mut draft)?;
             }
             fill(&mut draft, winners()).map_err(|error| StoreError::Failed(error.0))?;
+            documents::fill(&engine, &mut draft, winners().flat_map(|commit| &commit.documents))?;
             self.write(&engine, number, draft, &folded)?;
         }
         let losers: Vec<&Owner> = commits.iter().zip(&won).filter(|(_, won)| !**won).map(|(c, _)| &c.owner).collect();
@@ -327,6 +333,10 @@ impl Store for SledStore {
         Ok(())
     }
 
+    fn stamps(&self, part: u8, days: Range<i32>) -> Result<Vec<u128>, StoreError> {
+        Ok(self.view().index.stamps.of(part, days))
+    }
+
     fn identity(&self) -> Identity {
         self.identity
     }
@@ -340,21 +350,21 @@ impl Store for SledStore {
         }
     }
 
-    fn put_document(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        check_document(name, bytes)?;
-        let _alone = self.write_alone();
-        let engine = self.engine_for_writing()?;
-        let before = reading::read_document(&engine, name)?.map(|before| before.len());
-        let (number, totals) = (self.view().commit + 1, self.view().totals);
-        let mut draft = Draft::new(number, totals);
-        draft.document(name, bytes, before);
-        self.write(&engine, number, draft, &[])
+    fn put_documents(&self, documents: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        check_documents(&documents)?;
+        // Of a name that comes twice the last one counts.
+        let documents = documents.into_iter().collect::<std::collections::BTreeMap<_, _>>().into_iter().collect();
+        documents::batches(documents).into_iter().try_for_each(|batch| self.put_batch(&batch))
     }
 
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         // Waits for a running commit: what it puts is not acknowledged yet.
         let _alone = self.write_alone();
         reading::read_document(&*self.engine_for_writing()?, name)
+    }
+
+    fn documents(&self, from: &str, until: &str, each: &mut dyn FnMut(String, Vec<u8>)) -> Result<(), StoreError> {
+        self.each_document(from, until, each)
     }
 
     fn commit_number(&self) -> u64 {

@@ -14,6 +14,7 @@
 
 mod digest;
 mod leb;
+mod mark;
 mod message;
 mod pack;
 mod record;

@@ -10,11 +10,12 @@
 //! value    = what the tag says: signed difference of power · signed second difference of counter · refusal;
 //!            00 for a sample that holds nothing
 //! ```
-//! A summary is packed as a record without samples. Behind the records may follow, each at most once and in
+//! A summary or a mark is packed as a record without samples. Behind the records may follow, each at most once and in
 //! this order, what most appends do not have:
 //! ```text
 //! summaries = 01 · count · (record's place · length · canonical bytes)…
 //! live      = 02 · count · (length · canonical bytes)…
+//! marks     = 03 · count · (record's place · length · canonical bytes)…
 //! ```
 //! Differences are taken modulo 2^64, so that any value has an encoding and none overflows. Each
 //! sample costs at least a byte: a short string cannot become a large one in memory.
@@ -28,6 +29,7 @@ use crate::{CONTEXTS_MAX, DEVICES_MAX, LIVE_MAX, RECORDS_MAX, SAMPLES_MAX, WireE
 /// What may follow the records.
 const SUMMARIES: u8 = 1;
 const LIVE: u8 = 2;
+const MARKS: u8 = 3;
 
 /// The units that times and counters are counted in: most clocks are read in µs or ms, NVML counts mJ.
 const UNITS: [u64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
@@ -71,24 +73,26 @@ pub(crate) fn pack(records: &[Record], live: &[Record], into: &mut Vec<u8>) -> R
         }
         pack_record(record, last, &mut pasts[last], into)?;
     }
-    pack_summaries(records, into);
+    pack_whole(SUMMARIES, records, |record| record.summary.is_some(), into);
     if !live.is_empty() {
         into.push(LIVE);
         put(live.len() as u64, into);
         live.iter().for_each(|record| put_whole(record, into));
     }
+    pack_whole(MARKS, records, |record| record.mark.is_some(), into);
     Ok(())
 }
 
-fn pack_summaries(records: &[Record], into: &mut Vec<u8>) {
-    let summaries = || records.iter().enumerate().filter(|(_, record)| record.summary.is_some());
-    let count = summaries().count();
+/// Records that hold more than samples, as a section of their own.
+fn pack_whole(section: u8, records: &[Record], is_one: impl Fn(&Record) -> bool, into: &mut Vec<u8>) {
+    let whole = || records.iter().enumerate().filter(|(_, record)| is_one(record));
+    let count = whole().count();
     if count == 0 {
         return;
     }
-    into.push(SUMMARIES);
+    into.push(section);
     put(count as u64, into);
-    for (place, record) in summaries() {
+    for (place, record) in whole() {
         put(place as u64, into);
         put_whole(record, into);
     }
@@ -236,7 +240,8 @@ pub(crate) fn unpack(bytes: &[u8], budget: &mut usize) -> Result<(Vec<Record>, V
         }
         last = section;
         match section {
-            SUMMARIES => unpack_summaries(&mut reader, &mut records, budget)?,
+            SUMMARIES => unpack_whole(&mut reader, &mut records, |record| record.summary.is_some(), budget)?,
+            MARKS => unpack_whole(&mut reader, &mut records, |record| record.mark.is_some(), budget)?,
             LIVE => {
                 for _ in 0..reader.count("records of the present", LIVE_MAX)? {
                     live.push(whole(&mut reader, budget)?);
@@ -248,14 +253,20 @@ pub(crate) fn unpack(bytes: &[u8], budget: &mut usize) -> Result<(Vec<Record>, V
     Ok((records, live))
 }
 
-fn unpack_summaries(reader: &mut Reader<'_>, records: &mut [Record], budget: &mut usize) -> Result<(), WireError> {
-    for _ in 0..reader.count("summaries of an append", RECORDS_MAX)? {
+/// Puts records that hold more than samples in the places that were left for them.
+fn unpack_whole(
+    reader: &mut Reader<'_>,
+    records: &mut [Record],
+    is_one: impl Fn(&Record) -> bool,
+    budget: &mut usize,
+) -> Result<(), WireError> {
+    for _ in 0..reader.count("summaries or marks of an append", RECORDS_MAX)? {
         let place = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
         let record = whole(reader, budget)?;
-        let stub = records.get_mut(place).ok_or(WireError::Malformed("a summary of no record"))?;
-        let fits = record.summary.is_some() && *stub == Record { summary: None, ..record.clone() };
+        let stub = records.get_mut(place).ok_or(WireError::Malformed("a summary or mark of no record"))?;
+        let fits = is_one(&record) && *stub == Record { summary: None, mark: None, ..record.clone() };
         if !fits {
-            return Err(WireError::Malformed("a summary of another record"));
+            return Err(WireError::Malformed("a summary or mark of another record"));
         }
         *stub = record;
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! record  = 01 · context id (8 bytes, little-endian) · at · count · sample…
 //!         | 02 · context id (8 bytes, little-endian) · at · summary (see `summary`)
+//!         | 03 · context id (8 bytes, little-endian) · at · mark (see `mark`)
 //! sample  = device · tag · [power mW] · [counter µJ] · [refusal (1 byte)]    tag: 1 power, 2 counter, 4 refused
 //! context = 01 · clock (00 | 01 boot id (16 bytes)) · signed wall offset · count · device…
 //! device  = scope (1 byte) · name length · name · period ns · limit mW · (00 | 01 modulus µJ) · epoch
@@ -13,6 +14,7 @@ use meter::hash::stable_hash;
 use meter::{AccountKey, Clock, Context, DeviceDecl, Microjoules, Milliwatts, Record, Refusal, Sample, Scope};
 
 use crate::leb::{Reader, put, zigzag};
+use crate::mark::{decode_mark, encode_mark, mark_weight};
 use crate::summary::{decode_summary, encode_summary};
 use crate::{DEVICES_MAX, WireError};
 
@@ -20,6 +22,8 @@ use crate::{DEVICES_MAX, WireError};
 const CANONICAL: u8 = 1;
 /// That of a record which is a summary.
 const SUMMARY: u8 = 2;
+/// That of a record which is a mark.
+const MARK: u8 = 3;
 
 /// Tag bits of a sample: what follows.
 pub(crate) const POWER: u8 = 1;
@@ -40,8 +44,8 @@ pub(crate) fn refusal(reader: &mut Reader<'_>) -> Result<Refusal, WireError> {
 /// What a record counts for under [`crate::SAMPLES_MAX`].
 #[must_use]
 pub fn weight(record: &Record) -> usize {
-    let summary = record.summary.as_ref();
-    record.samples.len() + summary.map_or(0, |summary| 4 * summary.spans.len() + summary.refused.len())
+    let summary = record.summary.as_ref().map_or(0, |summary| 4 * summary.spans.len() + summary.refused.len());
+    record.samples.len() + summary + record.mark.as_ref().map_or(0, |mark| mark_weight(mark))
 }
 
 /// The canonical bytes of a record.
@@ -54,11 +58,19 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
 
 /// Appends the canonical bytes of a record to a buffer.
 pub fn encode_record_into(record: &Record, into: &mut Vec<u8>) {
-    into.push(if record.summary.is_some() { SUMMARY } else { CANONICAL });
+    let form = match (&record.summary, &record.mark) {
+        (Some(_), _) => SUMMARY,
+        (None, Some(_)) => MARK,
+        (None, None) => CANONICAL,
+    };
+    into.push(form);
     into.extend_from_slice(&record.context.to_le_bytes());
     put(record.at, into);
     if let Some(summary) = &record.summary {
         return encode_summary(summary, record.at, into);
+    }
+    if let Some(mark) = &record.mark {
+        return encode_mark(mark, into);
     }
     put(record.samples.len() as u64, into);
     for sample in &record.samples {
@@ -84,7 +96,7 @@ pub fn encode_record_into(record: &Record, into: &mut Vec<u8>) {
 pub fn decode_record(bytes: &[u8]) -> Result<Record, WireError> {
     let mut reader = Reader::new(bytes);
     let form = reader.byte()?;
-    if form != CANONICAL && form != SUMMARY {
+    if ![CANONICAL, SUMMARY, MARK].contains(&form) {
         return Err(WireError::Version(form));
     }
     let context = u64::from_le_bytes(reader.array()?);
@@ -93,6 +105,11 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, WireError> {
         let summary = Some(Box::new(decode_summary(&mut reader, at)?));
         reader.finish()?;
         return Ok(Record { context, at, summary, ..Record::default() });
+    }
+    if form == MARK {
+        let mark = Some(Box::new(decode_mark(&mut reader)?));
+        reader.finish()?;
+        return Ok(Record { context, at, mark, ..Record::default() });
     }
     let count = reader.count("samples of a record", DEVICES_MAX)?;
     // A sample is at least two bytes: a false count cannot reserve more than the bytes could fill.

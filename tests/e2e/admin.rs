@@ -156,6 +156,7 @@ fn verify_finds_a_doctored_register_and_a_damaged_export() {
         next: row.version + 1,
         row: records::encode_row(&state),
         history: Vec::new(),
+        documents: Vec::new(),
     };
     opened.commit(vec![commit]).expect("commits");
     drop(opened);

@@ -20,7 +20,7 @@ price_per_kwh = "0.10"
 const INVENTORY: &str = "host,team,site\nnode-1,nlp,par1\nnode-2,nlp,iad2\nnode-3,vision,par1\nnode-4,vision,moon\n";
 
 /// Four hosts that draw 2, 3, 4 and 5 kW for an hour, in two priced sites and an unpriced one.
-fn fleet(home: &Home) -> (Server, String) {
+pub(crate) fn fleet(home: &Home) -> (Server, String) {
     home.write("rates.toml", RATES);
     home.write("inventory.csv", INVENTORY);
     let (rates, inventory) = (home.path("rates.toml"), home.path("inventory.csv"));
@@ -78,6 +78,20 @@ fn the_report_says_the_same_as_a_table_as_csv_and_as_json() {
     }
     let json: Value = serde_json::from_str(&report("json")).expect("JSON");
     assert!(json.to_string().contains("\"0.60\""), "{json}");
+}
+
+#[test]
+fn the_cost_of_this_month_is_a_metric_with_the_reports_figure() {
+    let home = Home::new();
+    let (server, _) = fleet(&home);
+    let answer = get(&format!("{}/api/v1/rollup?window=month", server.url)).json();
+    let shown = crate::harness::series(&server.url, "wattledger_cost_month_to_date");
+    for currency in ["EUR", "USD"] {
+        let label = format!("currency=\"{currency}\"");
+        let value = shown.iter().find(|(labels, _)| *labels == label).map(|(_, value)| *value);
+        let expected = amount(&answer["total"], currency).map(|text| text.parse::<f64>().expect("a number"));
+        assert_eq!(value, expected, "{currency}: {shown:?}");
+    }
 }
 
 #[test]

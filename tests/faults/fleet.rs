@@ -122,7 +122,7 @@ impl World {
         let state = self.home.path(&format!("agent-{node}"));
         let mut folders =
             std::fs::read_dir(&state).expect("the agent's state folder").map(|entry| entry.expect("an entry").path());
-        folders.find(|path| path.is_dir()).expect("the agent's spool")
+        folders.find(|path| path.join("lock").is_file()).expect("the agent's spool")
     }
 
     /// The last lines that the programs logged.

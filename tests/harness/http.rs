@@ -46,6 +46,11 @@ impl Answer {
     }
 }
 
+/// The client itself, for what needs other methods and headers.
+pub(crate) fn client() -> &'static Client {
+    &CLIENT
+}
+
 pub(crate) fn get(url: &str) -> Answer {
     Answer::of(CLIENT.get(url).send().unwrap_or_else(|why| panic!("GET {url}: {why}")))
 }

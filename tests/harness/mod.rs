@@ -15,7 +15,7 @@ mod server;
 pub(crate) use agent::{Done, Killed, agent, output, spawn_replay, wattledger, within};
 pub(crate) use batch::{Writer, batch, power, stream};
 pub(crate) use data::{recorded, reference, samples};
-pub(crate) use http::{Answer, get, post, post_json, raw};
+pub(crate) use http::{Answer, client, get, post, post_json, raw};
 pub(crate) use node::{Node, can_unshare, made_up};
 pub(crate) use readings::{Point, Readings, joined, watts};
 pub(crate) use rollup::{Row, counter, refused, rollup, rows, series, slots_around};
@@ -61,7 +61,7 @@ pub(crate) fn tool(name: &str, skipped: &str) -> Option<std::path::PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {skipped}: there is no {name} (tests/run fetches it on Debian)");
+        eprintln!("SKIPPED: {skipped}: there is no {name} (tests/run says where to get it)");
     }
     found
 }

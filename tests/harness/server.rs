@@ -52,6 +52,8 @@ impl Home {
         }
         // Many agents run at once, and most are not asked how they are.
         command.env("WATTLEDGER_AGENT__METRICS__LISTEN", "");
+        // They would all listen in the same place, and few are told of jobs.
+        command.env("WATTLEDGER_AGENT__JOBS__SOCKET", "off");
         command.stdin(Stdio::null());
         command
     }

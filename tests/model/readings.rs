@@ -113,7 +113,7 @@ pub(crate) fn record(meter: Meter, dated: Dated, agent: u8, reading: u8) -> Reco
     let counter = (meter == Meter::Counter).then(|| Microjoules(counter(reading)));
     let sample = Sample { device: 0, power: Some(Milliwatts(power(reading))), counter, refused: None };
     let context = wire::context_id(&context(meter, dated, agent));
-    Record { context, at, samples: vec![sample], summary: None }
+    Record { context, at, samples: vec![sample], ..Record::default() }
 }
 
 /// All readings from one to another.

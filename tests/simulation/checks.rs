@@ -99,6 +99,7 @@ impl World {
                 self.violation(format!("{name}\n  has  {figures:?}\n  read {expected:?}"));
             }
         }
+        self.marks_are_exact(&states, &image);
         for (owner, state) in &states {
             let mut sums = vec![(ByQuality::default(), 0_u64); state.accounts.len()];
             for slot in &state.open {

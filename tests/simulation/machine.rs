@@ -31,9 +31,9 @@ const TIMEOUT: u64 = 10 * S;
 pub(crate) struct Machine {
     pub(crate) lanes: Vec<Place>,
     sources: Vec<Source>,
-    boot: Id,
+    pub(crate) boot: Id,
     /// When its boot clock began.
-    booted: u64,
+    pub(crate) booted: u64,
     agent: Option<Agent>,
     /// It lost power and does not come back before.
     pub(crate) off_until: u64,
@@ -224,6 +224,10 @@ impl World {
         }
         self.after(SYNC_EVERY, Event::Sync(number, run));
         self.after(S, Event::Post(number, run));
+        if sources > 0 {
+            let wait = self.chance.below(60 * S);
+            self.after(wait, Event::Mark(number, run));
+        }
     }
 
     /// The agent of this run, if it still lives.
@@ -283,14 +287,25 @@ impl World {
         };
         let record = Record { context: wire::context_id(&context), at, samples, ..Record::default() };
         let (lane, period) = (source.lane, source.period);
+        self.append(number, lane, &context, &record);
+        self.after(period, Event::Tick(number, run, place));
+    }
+
+    /// Puts a record into one of the agent's streams.
+    pub(crate) fn append(&mut self, number: u8, lane: usize, context: &Arc<Context>, record: &Record) {
+        let machine = &mut self.machines[usize::from(number)];
         if let Some(agent) = machine.agent.as_mut()
             && let Some(lane) = agent.outbox.lane(lane)
         {
-            lane.append(&context, &record);
+            lane.append(context, record);
             machine.degraded |= lane.spool().degraded();
         }
         self.evicted(number, lane);
-        self.after(period, Event::Tick(number, run, place));
+    }
+
+    /// Whether the agent of this run lives.
+    pub(crate) fn runs(&mut self, number: u8, run: u32) -> bool {
+        self.agent(number, run).is_some()
     }
 
     /// Something went to make room: right if the agent believes that a ledger has it.

@@ -9,6 +9,7 @@ mod checks;
 mod client;
 mod disk;
 mod machine;
+mod marks;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod oracle;
@@ -62,7 +63,7 @@ fn worlds_end_with_exactly_what_was_read() {
     }
     let seeds = number("WATTLEDGER_SIM_SEEDS").unwrap_or(SEEDS);
     let begin = Instant::now();
-    let (mut steps, mut readings, mut counted) = (0, 0, 0);
+    let (mut steps, mut readings, mut counted, mut cuts, mut holds) = (0, 0, 0, 0, 0);
     for seed in 0..seeds {
         let outcome = run(seed, Trace::default());
         if let Some(violation) = outcome.violation {
@@ -71,10 +72,12 @@ fn worlds_end_with_exactly_what_was_read() {
         steps += outcome.steps;
         readings += outcome.readings;
         counted += outcome.counted;
+        (cuts, holds) = (cuts + outcome.cuts, holds + outcome.holds);
     }
     let elapsed = begin.elapsed().as_secs_f64();
     eprintln!(
-        "{seeds} seeds in {elapsed:.1} s: {steps} steps, {readings} readings, of which {counted} outlived all faults"
+        "{seeds} seeds in {elapsed:.1} s: {steps} steps, {readings} readings, of which {counted} outlived all faults; {cuts} cuts, {holds} jobs"
     );
     assert!(counted * 2 > readings && counted < readings, "the faults are neither everything nor nothing");
+    assert!(cuts > 2 * seeds && holds > 2 * seeds, "marks are looked at");
 }

@@ -4,6 +4,8 @@
 //! The readings of one account are given in the order of their clocks; whatever way and order they
 //! came to the ledger by, it must end at these figures.
 
+use std::collections::HashMap;
+
 /// What the rules need to know of a device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Device {
@@ -45,8 +47,53 @@ enum Piece {
     Nothing,
 }
 
+/// Which part of the time is asked for, and where clocks lie: all on the ledger's axis.
+pub(crate) struct Split<'a> {
+    /// By clock: the ledger's time less the clock's own.
+    pub(crate) offsets: &'a HashMap<u64, i128>,
+    pub(crate) from: i128,
+    pub(crate) until: i128,
+}
+
+impl Split<'_> {
+    /// What of a piece lies in the part: a counter's difference evenly, power along its line, each rounded
+    /// down from the piece's beginning on.
+    fn share(&self, piece: &Piece, from: &Look, to: &Look) -> (i128, i128) {
+        if matches!(piece, Piece::Nothing) || to.at <= from.at {
+            return (0, 0);
+        }
+        let offset = self.offsets.get(&from.clock).copied().unwrap_or(0);
+        let begin = offset + i128::from(from.at);
+        let length = i128::from(to.at) - i128::from(from.at);
+        let within = |at: i128| (at - begin).clamp(0, length);
+        let (left, right) = (within(self.from), within(self.until));
+        let (w, v) = (i128::from(from.mw.unwrap_or(0)), i128::from(to.mw.unwrap_or(0)));
+        let up_to = |x: i128| match piece {
+            Piece::Counter(energy) => (energy / length) * x + (energy % length * x).div_euclid(length),
+            Piece::Integrated(_) | Piece::Estimated(_) => 2 * w * x + ((v - w) * x * x).div_euclid(length),
+            Piece::Nothing => 0,
+        };
+        (up_to(right) - up_to(left), right - left)
+    }
+}
+
+/// What of these readings' energy lies in a part of the time.
+pub(crate) fn before(device: Device, looks: &[Look], split: &Split<'_>) -> Figures {
+    add_up(device, looks, |piece, from, to| split.share(piece, from, to))
+}
+
 /// What these readings come to.
 pub(crate) fn figures(device: Device, looks: &[Look]) -> Figures {
+    add_up(device, looks, |piece, from, to| match piece {
+        Piece::Counter(energy) | Piece::Integrated(energy) | Piece::Estimated(energy) => {
+            (*energy, if from.clock == to.clock { i128::from(to.at - from.at) } else { 0 })
+        }
+        Piece::Nothing => (0, 0),
+    })
+}
+
+/// Adds up what `share` takes of each piece: energy and time.
+fn add_up(device: Device, looks: &[Look], share: impl Fn(&Piece, &Look, &Look) -> (i128, i128)) -> Figures {
     let mut figures = Figures::default();
     let mut before: Option<Look> = None;
     for look in looks {
@@ -56,17 +103,18 @@ pub(crate) fn figures(device: Device, looks: &[Look]) -> Figures {
                 // Power between two values of a counter is shown, not booked.
                 continue;
             }
-            let covered = elapsed.map_or(0, i128::from);
-            match piece(device, &before, look, elapsed) {
-                Piece::Counter(energy) => {
+            let piece = piece(device, &before, look, elapsed);
+            let (energy, covered) = share(&piece, &before, look);
+            match piece {
+                Piece::Counter(_) => {
                     figures.counter += energy;
                     figures.covered_ns += covered;
                 }
-                Piece::Integrated(energy) => {
+                Piece::Integrated(_) => {
                     figures.integrated += energy;
                     figures.covered_ns += covered;
                 }
-                Piece::Estimated(energy) => figures.estimated += energy,
+                Piece::Estimated(_) => figures.estimated += energy,
                 Piece::Nothing => {}
             }
         }

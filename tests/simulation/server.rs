@@ -7,7 +7,7 @@ use aggregator::booking::{Booking, Orders};
 use aggregator::door::{Told, Work};
 use aggregator::http::ingest;
 use aggregator::persist;
-use aggregator::published::Snapshot;
+use billing::published::Snapshot;
 use energy::{AppendOutcome, Dirty, Policy, PostOutcome};
 use meter::{Id, Owner, Utc};
 use store::{Identity, Store, records};
@@ -105,7 +105,7 @@ impl World {
         let streams = match &work {
             Work::Appends(appends) => appends.iter().map(|append| append.stream).collect(),
             Work::Numbered(post) => vec![post.stream],
-            Work::Rebind(..) => Vec::new(),
+            Work::Rebind(..) | Work::Mark(..) | Work::Release(..) => Vec::new(),
         };
         let asked = Asked { from, streams };
         if let Err((asked, why)) = running.booking.apply(&work, asked, now) {
@@ -164,7 +164,7 @@ impl World {
                     (Some(ingest::reply(outcomes, self.aggregator.store.identity())), None)
                 }
                 Some(Told::Numbered(outcome)) => (None, Some(outcome)),
-                Some(Told::Rebound(_)) | None => (None, None),
+                Some(Told::Rebound(_) | Told::Marked(_) | Told::Released(_)) | None => (None, None),
             };
             self.give(&asked.from, answer, numbered);
         }

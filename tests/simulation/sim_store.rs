@@ -28,7 +28,7 @@ pub(crate) struct Image {
     pub(crate) commit: u64,
     pub(crate) rows: BTreeMap<Owner, Row>,
     pub(crate) history: Vec<HistoryEntry>,
-    documents: BTreeMap<String, Vec<u8>>,
+    pub(crate) documents: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,8 @@ impl Image {
         if row.map_or(0, |row| row.version) != commit.expect {
             return Outcome::Lost(row.cloned());
         }
-        let OwnerCommit { owner, next: version, row: bytes, history, .. } = commit;
+        let OwnerCommit { owner, next: version, row: bytes, history, documents, .. } = commit;
+        self.documents.extend(documents);
         for (hour, bytes) in history {
             self.history.push(HistoryEntry { owner: owner.clone(), hour, version, bytes });
         }
@@ -143,18 +144,25 @@ impl Store for SimStore {
         Durability { engine: "simulated", survives_crash: true, survives_power_loss: true, words: "simulated" }
     }
 
-    fn put_document(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_documents(&self, documents: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         let mut state = self.state();
         if state.full {
             return Err(failed());
         }
-        state.image.commit += 1;
-        state.image.documents.insert(name.into(), bytes.into());
+        state.image.commit += u64::from(!documents.is_empty());
+        state.image.documents.extend(documents);
         Ok(())
     }
 
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.state().image.documents.get(name).cloned())
+    }
+
+    fn documents(&self, from: &str, until: &str, each: &mut dyn FnMut(String, Vec<u8>)) -> Result<(), StoreError> {
+        let documents = self.copy().documents.into_iter();
+        let found = documents.filter(|(name, _)| from <= &name[..] && &name[..] < until);
+        found.for_each(|(name, bytes)| each(name, bytes));
+        Ok(())
     }
 
     fn commit_number(&self) -> u64 {

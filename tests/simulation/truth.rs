@@ -92,6 +92,11 @@ impl Truth {
         self.clocks.entry(boot).or_insert(number);
     }
 
+    /// Which clock this is.
+    pub(crate) fn clock_number(&self, boot: Id) -> Option<u64> {
+        self.clocks.get(&boot).copied()
+    }
+
     /// Learns what a context means.
     pub(crate) fn learn(&mut self, context: &Arc<Context>) {
         self.contexts.entry(wire::context_id(context)).or_insert_with(|| Arc::clone(context));

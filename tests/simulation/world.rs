@@ -34,6 +34,7 @@ pub(crate) enum Event {
     Tick(u8, u32, usize),
     Sync(u8, u32),
     Post(u8, u32),
+    Mark(u8, u32),
     Timeout(u8, u32, u64),
     ClientTick(u8),
     ClientAgain(u8, u64),
@@ -82,6 +83,13 @@ pub(crate) struct World {
     pub(crate) is_quiet: bool,
     pub(crate) trace: Trace,
     pub(crate) found: Option<String>,
+    /// Chance of the marks alone: the rest of a world is what it is without them.
+    pub(crate) chance: Rng,
+    /// Jobs that began so far, in the whole world.
+    pub(crate) jobs: u64,
+    /// Cuts and holds that were looked at in the end.
+    pub(crate) cuts: u64,
+    pub(crate) holds: u64,
 }
 
 impl World {
@@ -106,6 +114,10 @@ impl World {
             is_quiet: false,
             trace,
             found: None,
+            chance: Rng::new(seed ^ 0x6d61_726b),
+            jobs: 0,
+            cuts: 0,
+            holds: 0,
         };
         world.truth.clock(meter::Id::default());
         world.after(0, Event::StartAggregator);
@@ -136,7 +148,15 @@ impl World {
             self.is_exact();
         }
         let (readings, counted) = self.truth.counts();
-        Outcome { violation: self.found, trace: self.trace, steps, readings, counted }
+        Outcome {
+            violation: self.found,
+            trace: self.trace,
+            steps,
+            readings,
+            counted,
+            cuts: self.cuts,
+            holds: self.holds,
+        }
     }
 
     fn step(&mut self, event: Event) {
@@ -146,6 +166,7 @@ impl World {
             Event::Tick(number, run, source) => self.tick(number, run, source),
             Event::Sync(number, run) => self.sync(number, run),
             Event::Post(number, run) => self.post(number, run),
+            Event::Mark(number, run) => self.mark(number, run),
             Event::Timeout(number, run, request) => self.timeout(number, run, request),
             Event::ClientTick(number) => self.client_tick(number),
             Event::ClientAgain(number, request) => self.client_again(number, request),
@@ -285,4 +306,6 @@ pub(crate) struct Outcome {
     pub(crate) steps: u64,
     pub(crate) readings: usize,
     pub(crate) counted: usize,
+    pub(crate) cuts: u64,
+    pub(crate) holds: u64,
 }

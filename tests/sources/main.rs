@@ -8,6 +8,7 @@ mod faults;
 #[expect(dead_code, unused_imports, reason = "the stories of tests/e2e use the rest")]
 #[path = "../harness/mod.rs"]
 mod harness;
+mod jobs;
 mod nvml;
 mod nvml_captures;
 mod nvml_in_time;

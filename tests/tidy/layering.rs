@@ -8,20 +8,21 @@ use crate::{files, none, read, root, shown};
 
 /// Our crates, and which of our crates each one names. A new arrow is a decision: it needs a page in
 /// `docs/decisions/` before a line here.
-const ARROWS: [(&str, &[&str]); 9] = [
-    ("wattledger", &["aggregator", "agents", "console", "meter", "store"]),
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("wattledger", &["aggregator", "agents", "billing", "console", "cost", "meter", "store"]),
     ("wattledger-meter", &[]),
     ("wattledger-wire", &["meter"]),
     ("wattledger-energy", &["meter"]),
     ("wattledger-cost", &["meter"]),
     ("wattledger-store", &["energy", "meter"]),
-    ("wattledger-aggregator", &["cost", "energy", "meter", "store", "wire"]),
+    ("wattledger-billing", &["cost", "energy", "meter", "store"]),
+    ("wattledger-aggregator", &["billing", "cost", "energy", "meter", "store", "wire"]),
     ("wattledger-console", &["cost", "meter"]),
     ("wattledger-agents", &["energy", "meter", "wire"]),
 ];
 
 /// Outside crates that only these of ours may name.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("sled", &["wattledger-store"]),
     ("crossbeam-epoch", &["wattledger-store"]),
     ("nvml-wrapper", &["wattledger-agents"]),
@@ -30,7 +31,10 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("actix-web", &["wattledger-aggregator"]),
     ("actix", &["wattledger-aggregator", "wattledger-agents"]),
     ("askama", &["wattledger-aggregator"]),
+    ("ratatui", &["wattledger-console"]),
     ("bincode", &["wattledger-wire", "wattledger-store"]),
+    ("utoipa", &["wattledger-cost", "wattledger-billing", "wattledger-aggregator"]),
+    ("utoipa-swagger-ui", &["wattledger-aggregator"]),
 ];
 
 /// The crates that know no clock, file, socket, actor or async runtime.

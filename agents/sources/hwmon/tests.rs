@@ -219,6 +219,12 @@ fn each_instinct_gives_what_it_has_and_a_second_die_nothing() {
     let refused: Vec<_> = found.iter().filter_map(|(key, _, _, refused)| Some((key.as_str(), (*refused)?))).collect();
     assert_eq!(refused, [("gpu:0000:d1:00.0", Refusal::Sentinel)]);
     assert!(note.contains("gpu:0000:cc:00.0 reads 0 W") && !note.contains(';'), "{note}");
+    // By number both dies are there, and the second leads to the card.
+    let nicknames = hwmon.nicknames();
+    let named = |name: &str| nicknames.iter().find(|(_, known)| known == name).map(|(place, _)| *place);
+    let by_number: Vec<_> = (0..8).map(|number: u8| named(&number.to_string())).collect();
+    assert_eq!(by_number, [Some(0), Some(1), Some(2), Some(3), Some(3), Some(4), Some(5), None]);
+    assert_eq!(named("0000:cc:00.0"), Some(3));
 }
 
 #[test]

@@ -194,6 +194,16 @@ fn a_counter_is_another_one_after_a_load_a_session_or_a_loss() {
 }
 
 #[test]
+fn a_gpus_number_is_the_drivers_also_where_another_is_left_out() {
+    let _turn = TURN.lock();
+    let (_folder, roots) = machine();
+    set(&[Fails(|| NvmlError::Unknown), Both(10, 20_000)]);
+    let mut nvml = source(&roots);
+    let Probe::Found { devices, .. } = nvml.probe() else { panic!("one of two") };
+    assert_eq!((devices.len(), nvml.nicknames()), (1, vec![(0, "1".to_owned())]));
+}
+
+#[test]
 fn gpus_come_and_go_while_the_others_are_read() {
     let _turn = TURN.lock();
     let (_folder, roots) = machine();

@@ -72,7 +72,10 @@ pub(super) fn accounts(page: &Page<'_>) -> Content {
                 list.push(Candidate { known: *known, series, value });
             }
             Spot::Left(why) => _ = content.remarks.insert(why),
-            Spot::Nameless => content.refuse(Refusal::BadName),
+            Spot::Nameless => {
+                content.refuse(Refusal::BadName);
+                content.remarks.insert("series whose labels do not name their device (a GPU goes by its UUID)");
+            }
         }
     }
     content.remarks.remove("");

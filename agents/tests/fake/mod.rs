@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use meter::{DeviceDecl, Id, Labels, Position, Record, Refusal, Scope};
+use meter::{DeviceDecl, Id, Labels, Mark, Position, Record, Refusal, Scope};
 use wire::{Answer, Append, AppendAnswer, RefusedCount};
 
 /// What goes wrong with one request.
@@ -82,6 +82,12 @@ impl Seen {
     /// The instants of the records of each stream.
     pub(crate) fn instants(&self) -> Vec<Vec<u64>> {
         self.streams.values().map(|records| records.iter().map(|record| record.at).collect()).collect()
+    }
+
+    /// The marks in all streams, with their instants.
+    pub(crate) fn marks(&self) -> Vec<(u64, Mark)> {
+        let records = self.streams.values().flatten();
+        records.filter_map(|record| Some((record.at, record.mark.as_deref()?.clone()))).collect()
     }
 
     /// How many streams had `count` records when garbage was answered.

@@ -63,6 +63,7 @@ fn commit(store: &MemoryStore, dirty: Vec<Dirty>) {
     let commits = dirty.into_iter().map(|dirty| OwnerCommit {
         row: records::encode_row(&dirty.state),
         history: dirty.settled.iter().map(|block| (block.hour, records::encode_hour(block))).collect(),
+        documents: vec![],
         owner: dirty.owner,
         expect: dirty.expect,
         next: dirty.next,

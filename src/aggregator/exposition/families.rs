@@ -1,12 +1,13 @@
 //! The families that have series per owner or per account.
 
+use billing::published::OwnerView;
 use meter::{Energy, OwnerKind, Quality, Scope, Utc};
 
 use super::Scrape;
 use super::text::{self, Family, Kind};
-use crate::hosts_view::{fresh_watts, host_flags, newest_reading};
-use crate::published::OwnerView;
-use crate::whole::Whole;
+use crate::hosts_view::host_flags;
+use crate::vitals::{fresh_watts, newest_reading};
+use crate::whole::Fleet;
 
 /// A family and how an owner's series of it are written.
 pub(super) struct PerOwner {
@@ -148,7 +149,7 @@ fn info(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
 }
 
 fn flagged(scrape: &Scrape, view: &OwnerView, name: &str, out: &mut String) {
-    let whole = Whole::new(&view.state.owner, &scrape.snapshot, &scrape.topology, scrape.now);
+    let whole = Fleet::new(&scrape.snapshot, &scrape.topology, scrape.now).whole(&view.state.owner);
     let owner = &view.state.owner;
     let today = scrape.summary.as_ref().map_or_else(Vec::new, |of| of.flags_of(owner, &scrape.topology, scrape.now));
     for flag in host_flags(&whole, &scrape.topology).into_iter().chain(today) {

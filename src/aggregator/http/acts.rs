@@ -8,13 +8,16 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, FORWARDED, HOST, VIA};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use meter::{Owner, OwnerKind, Utc};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::hosts::resolve;
 use super::limits::{self, turned_away};
+use super::listing::{Page, newest_first};
+use super::openapi::parameters::PageParameters;
+use super::openapi::problems::{Ambiguous, ComeAgain, Elsewhere, NotThere, Refused, Unsent};
 use super::problem::Problem;
-use super::read::{json as answer, off_thread};
+use super::respond::{json as answer, off_thread};
 use crate::acts::{Act, Deed};
 use crate::app::App;
 use crate::door::{Told, Work};
@@ -30,7 +33,7 @@ pub(crate) fn configure(cfg: &mut web::ServiceConfig) {
     cfg.service(act("/api/v1/hosts/{id:.+}/rebind").to(rebind))
         .service(act("/api/v1/hosts/{id:.+}/retire").to(retire))
         .service(act("/api/v1/hosts/{id:.+}/unretire").to(unretire))
-        .route("/api/v1/acts", web::get().to(list));
+        .service(web::resource("/api/v1/acts").route(web::get().to(list)));
 }
 
 /// The address of a caller on this machine.
@@ -63,18 +66,47 @@ pub(super) fn caller(request: &HttpRequest) -> Result<IpAddr, Problem> {
 }
 
 /// What a call may say.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Said {
+#[schema(as = ActSaid)]
+pub(super) struct Said {
     /// Who acts, by their own word.
     by: String,
-    /// From when on a host is retired, as RFC 3339.
+    /// From when on a host is retired, as RFC 3339; now if absent.
+    #[schema(format = DateTime)]
     at: Option<String>,
 }
 
-/// Who calls and what they say. A browser sends JSON only where it was allowed to: that keeps other
-/// sites' forms out.
+/// An act that was done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ActDone {
+    /// The host, `cluster/name`.
+    host: String,
+    act: Act,
+}
+
+/// A page of acts.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ActsPage {
+    as_of: String,
+    /// The newest first.
+    acts: Vec<Act>,
+    next_cursor: Option<String>,
+}
+
+/// Who calls and what they say.
 async fn said(app: &App, request: &HttpRequest, payload: web::Payload) -> Result<(Said, IpAddr), Problem> {
+    told(app, request, payload, |said: &Said| &said.by).await
+}
+
+/// What a caller on this machine says, and their address; `by` is who they say they are. A browser sends
+/// JSON only where it was allowed to: that keeps other sites' forms out.
+pub(super) async fn told<T: serde::de::DeserializeOwned>(
+    app: &App,
+    request: &HttpRequest,
+    payload: web::Payload,
+    by: fn(&T) -> &str,
+) -> Result<(T, IpAddr), Problem> {
     let from = caller(request)?;
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.trim().eq_ignore_ascii_case("application/json") {
@@ -82,9 +114,10 @@ async fn said(app: &App, request: &HttpRequest, payload: web::Payload) -> Result
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
     let body = limits::read(app, request, payload).await?;
-    let said: Said = serde_json::from_slice(&body.bytes)
+    let said: T = serde_json::from_slice(&body.bytes)
         .map_err(|error| Problem::bad_request("malformed-act", format!("the body: {error}")))?;
-    if said.by.len() > BY_MAX || said.by.chars().any(char::is_control) {
+    let name = by(&said);
+    if name.len() > BY_MAX || name.chars().any(char::is_control) {
         let detail = format!("`by` has at most {BY_MAX} bytes and no control characters");
         return Err(Problem::bad_request("malformed-act", detail));
     }
@@ -93,7 +126,7 @@ async fn said(app: &App, request: &HttpRequest, payload: web::Payload) -> Result
 
 /// The host that an act is about.
 fn host(app: &App, id: &str) -> Result<Owner, Problem> {
-    let (snapshot, topology, _) = app.moment();
+    let (snapshot, topology, _) = app.books.moment();
     resolve(&snapshot, &topology, OwnerKind::Host, id)
 }
 
@@ -108,7 +141,18 @@ async fn record(app: web::Data<App>, act: Act, owner: Owner, retired: Option<Utc
     .await
 }
 
-async fn rebind(
+/// Gives a host's name to another machine.
+#[utoipa::path(
+    post, path = "/api/v1/hosts/{id}/rebind", tag = "administration", summary = "Give a host's name to another machine",
+    description = "To the machine that was refused under it; if none was, to the next one that reports.",
+    params(("id" = String, Path, description = "A name, or `cluster/name`.", example = "node-17")),
+    request_body(content = Said, description = "At most 1 MiB.", example = json!({"by": "alice"})),
+    responses(
+        (status = 200, description = "Done, and recorded.", body = ActDone),
+        Refused, NotThere, Ambiguous, Elsewhere, Unsent, ComeAgain,
+    ),
+)]
+pub(super) async fn rebind(
     app: web::Data<App>,
     id: web::Path<String>,
     request: HttpRequest,
@@ -116,14 +160,14 @@ async fn rebind(
 ) -> Result<HttpResponse, Problem> {
     let (said, from) = said(&app, &request, payload).await?;
     let owner = host(&app, &id)?;
-    let bound = app.published.load().owner(&owner).and_then(|view| view.state.fingerprint);
+    let bound = app.books.published.load().owner(&owner).and_then(|view| view.state.fingerprint);
     let Some(bound) = bound else {
         let detail = format!("no machine is bound to {owner}: the next one that reports itself under it will be");
         return Err(Problem::conflict("not-bound", detail));
     };
     let to = app.refused.machine(&owner);
     let (old, new) = (Some(hex(&bound)), to.as_ref().map(hex));
-    let at = rfc3339((app.now)());
+    let at = rfc3339((app.books.now)());
     let act = Act { at, act: Deed::Rebind, owner: owner.to_string(), by: said.by, from: from.to_string(), old, new };
     record(app.clone(), act.clone(), owner.clone(), None).await?;
     let ticket = app.ledger.enter(0).map_err(|refused| turned_away(&app, refused))?;
@@ -136,14 +180,25 @@ async fn rebind(
     }
 }
 
-async fn retire(
+/// Takes a host out of service.
+#[utoipa::path(
+    post, path = "/api/v1/hosts/{id}/retire", tag = "administration", summary = "Take a host out of service",
+    description = "No readings are expected of it from then on; what still comes in is booked and billed.",
+    params(("id" = String, Path, description = "A name, or `cluster/name`.", example = "node-17")),
+    request_body(content = Said, description = "At most 1 MiB.", example = json!({"by": "alice"})),
+    responses(
+        (status = 200, description = "Done, and recorded.", body = ActDone),
+        Refused, NotThere, Ambiguous, Elsewhere, Unsent, ComeAgain,
+    ),
+)]
+pub(super) async fn retire(
     app: web::Data<App>,
     id: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let (said, from) = said(&app, &request, payload).await?;
-    let (owner, now) = (host(&app, &id)?, (app.now)());
+    let (owner, now) = (host(&app, &id)?, (app.books.now)());
     let at = match &said.at {
         None => now,
         Some(text) => {
@@ -153,10 +208,27 @@ async fn retire(
             at.map_err(|why| Problem::bad_request("bad-instant", format!("`at` {text:?}: {why}")))?
         }
     };
-    finish(app, said.by, from, owner, Deed::Retire, Some(at)).await
+    let done = finish(app.clone(), said.by, from, owner.clone(), Deed::Retire, Some(at)).await?;
+    let ticket = app.ledger.enter(0).map_err(|refused| turned_away(&app, refused))?;
+    match app.ledger.ask(Work::Release(Box::new(owner), at), ticket).await {
+        Ok(Told::Released(_)) => Ok(done),
+        _ => {
+            Err(Problem::come_again("store-failed", "the act is recorded, but the host's jobs did not end; ask again"))
+        }
+    }
 }
 
-async fn unretire(
+/// Takes a retirement back.
+#[utoipa::path(
+    post, path = "/api/v1/hosts/{id}/unretire", tag = "administration", summary = "Take a retirement back",
+    params(("id" = String, Path, description = "A name, or `cluster/name`.", example = "node-17")),
+    request_body(content = Said, description = "At most 1 MiB.", example = json!({"by": "alice"})),
+    responses(
+        (status = 200, description = "Done, and recorded.", body = ActDone),
+        Refused, NotThere, Ambiguous, Elsewhere, Unsent, ComeAgain,
+    ),
+)]
+pub(super) async fn unretire(
     app: web::Data<App>,
     id: web::Path<String>,
     request: HttpRequest,
@@ -165,7 +237,7 @@ async fn unretire(
     let (said, from) = said(&app, &request, payload).await?;
     let owner = host(&app, &id)?;
     if !app.acts.retirements().load().contains_key(&owner) {
-        let detail = match app.inventory.load().retired(&owner) {
+        let detail = match app.books.inventory.load().retired(&owner) {
             Some(_) => format!("{owner} is retired by the inventory: change it there"),
             None => format!("{owner} is not retired"),
         };
@@ -183,7 +255,7 @@ async fn finish(
     retired: Option<Utc>,
 ) -> Result<HttpResponse, Problem> {
     let old = app.acts.retirements().load().get(&owner).copied().map(rfc3339);
-    let (at, new) = (rfc3339((app.now)()), retired.map(rfc3339));
+    let (at, new) = (rfc3339((app.books.now)()), retired.map(rfc3339));
     let act = Act { at, act: deed, owner: owner.to_string(), by, from: from.to_string(), old, new };
     record(app, act.clone(), owner.clone(), retired).await?;
     Ok(done(&owner, &act))
@@ -191,13 +263,21 @@ async fn finish(
 
 /// The answer to an act that was done.
 fn done(owner: &Owner, act: &Act) -> HttpResponse {
-    answer(&json!({ "host": format!("{}/{}", owner.cluster, owner.name), "act": act }))
+    answer(&ActDone { host: format!("{}/{}", owner.cluster, owner.name), act: act.clone() })
 }
 
 /// Lists the newest acts.
-async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/v1/acts", operation_id = "list_acts", tag = "administration", summary = "What administrators did",
+    description = "The newest 10,000 are kept.",
+    params(PageParameters),
+    responses((status = 200, description = "A page of acts.", body = ActsPage), Refused, Elsewhere),
+)]
+pub(super) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller(&request)?;
-    let params = Params::read(request.query_string(), &["limit"])?;
-    let limit = params.number("limit", 100, 1..=10_000)?;
-    Ok(answer(&json!({ "acts": app.acts.newest(limit) })))
+    let params = Params::read(request.query_string(), &["limit", "cursor"])?;
+    let page = Page::read(&params)?;
+    let paged = page.of(newest_first(app.acts.newest(usize::MAX), |act| &act.at), Some);
+    let as_of = rfc3339(app.books.published.load().as_of);
+    Ok(answer(&ActsPage { as_of, acts: paged.items, next_cursor: paged.next_cursor }))
 }

@@ -14,8 +14,11 @@ use futures_util::stream;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::acts::caller;
+use super::head;
+use super::openapi::problems::{ComeAgain, Elsewhere, Refused};
 use super::problem::Problem;
 use crate::app::App;
+use crate::query::Params;
 
 /// Bytes handed over at once…
 const CHUNK: usize = 256 << 10;
@@ -29,16 +32,33 @@ const AGAIN: Duration = Duration::from_millis(20);
 type Piece = Result<Bytes, io::Error>;
 
 pub(crate) fn configure(cfg: &mut web::ServiceConfig) {
-    cfg.route("/api/v1/backup", web::get().to(backup));
+    cfg.service(web::resource("/api/v1/backup").route(web::get().to(backup)));
 }
 
-async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+/// Sends an image of the store.
+#[utoipa::path(
+    get, path = "/api/v1/backup", tag = "administration", summary = "A consistent image of the store, while commits go on",
+    description = "Whether it arrived whole is for its checksum to say: `wattledger backup` looks.",
+    responses(
+        (status = 200, description = "The image.", content_type = "application/octet-stream", body = String),
+        Refused, Elsewhere, ComeAgain,
+    ),
+)]
+pub(super) async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let from = caller(&request)?;
+    Params::read(request.query_string(), &[])?;
     let Ok(only) = app.backups.clone().try_acquire_owned() else {
         return Err(Problem::come_again("backup-running", "another backup is being read; come again when it is done"));
     };
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/octet-stream");
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"backup.image\""));
+    if head::only(&request) {
+        return Ok(response.streaming(stream::empty::<Piece>()));
+    }
     let (send, mut pieces) = mpsc::channel::<Piece>(CHUNKS);
-    let store = app.store.clone();
+    let store = app.books.store.clone();
     let read = move || {
         let _only = only;
         let mut out = Pipe { send, piece: Vec::with_capacity(CHUNK), sent: 0 };
@@ -55,10 +75,6 @@ async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespons
     // A thread of its own: it may take minutes, and the pool's are for questions.
     let spawned = std::thread::Builder::new().name("backup".into()).spawn(read);
     spawned.map_err(|error| Problem::internal("begin a backup", &error))?;
-    let mut response = HttpResponse::Ok();
-    response.content_type("application/octet-stream");
-    response.insert_header((CACHE_CONTROL, "no-store"));
-    response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"backup.image\""));
     Ok(response.streaming(stream::poll_fn(move |context| pieces.poll_recv(context))))
 }
 

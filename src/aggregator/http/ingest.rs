@@ -9,12 +9,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use energy::{AppendOutcome, NumberedPost, PostOutcome, Rejection, Tally};
 use meter::reading::{LABELS_MAX, label_key_is_valid, label_value_is_valid};
 use meter::{Labels, Record, Sample};
-use serde_json::json;
+use serde::Serialize;
 use store::Identity;
+use utoipa::ToSchema;
 use wire::{Answer, AppendAnswer, Post, WireError};
 
-use super::ingest_json;
+use super::ingest_json::{self, IngestBody};
 use super::limits::{self, Body, turned_away};
+use super::openapi::problems::ProblemDocument;
+use super::openapi::problems::{ComeAgain, Contradicts, Refused, Unsent};
 use super::problem::Problem;
 use crate::app::{App, Stats};
 use crate::door::{Told, Unavailable, Work};
@@ -29,7 +32,54 @@ enum Form {
     Json,
 }
 
-async fn ingest(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+/// The answer to a post in JSON.
+#[derive(Serialize, ToSchema)]
+pub(super) struct IngestAnswer {
+    /// The post's number: it is on disk.
+    durable_seq: u64,
+    /// Readings booked.
+    booked: u64,
+    /// Readings of time that was covered already: not booked.
+    fenced: u64,
+    /// Readings that cannot be booked, each named and counted.
+    refused: Vec<RefusedReading>,
+}
+
+/// Readings of one device that cannot be booked for one reason.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RefusedReading {
+    scope: String,
+    device: String,
+    /// A stable word.
+    #[schema(example = "power-not-finite")]
+    reason: &'static str,
+    count: u64,
+}
+
+/// Takes a post.
+#[utoipa::path(
+    post, path = "/api/v1/ingest", tag = "ingest", summary = "Readings in; 200 means on disk",
+    description = "The same `(stream, seq)` with the same body: the same answer, nothing booked twice. A refused reading \
+        never blocks the rest of its batch. A body has at most 1 MiB.",
+    request_body(content((IngestBody = "application/json", example = json!({
+        "stream": "0d3c0000-0000-4000-8000-000000000017", "seq": 1, "host": "node-17", "labels": {"team": "nlp"},
+        "import": true,
+        "readings": [{"scope": "gpu", "device": "GPU-5a1c", "at_ms": 1_793_491_200_000_u64, "watts": 412.5, "period_ms": 1000}],
+    })), (Vec<u8> = "application/vnd.wattledger.v1+bincode"))),
+    responses(
+        (status = 200, description = "On disk.", content(
+            (IngestAnswer = "application/json"), (Vec<u8> = "application/vnd.wattledger.v1+bincode"),
+        )),
+        (status = 507, description = "The ledger has as many accounts as it may.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        Refused, Contradicts, Unsent, ComeAgain,
+    ),
+)]
+pub(super) async fn ingest(
+    app: web::Data<App>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let form = form(&request);
     let body = limits::read(&app, &request, payload).await?;
     match form {
@@ -65,15 +115,15 @@ async fn native(app: &App, mut body: Body) -> Result<HttpResponse, Problem> {
     app.ledger.widen(&mut body.ticket, bytes).map_err(|refused| turned_away(app, refused))?;
     drop(body.bytes);
     if let (Some(sent), Some(first)) = (&post.sent, post.appends.first()) {
-        app.skews.note(&first.owner, sent.wall_ns, (app.now)());
+        app.skews.note(&first.owner, sent.wall_ns, (app.books.now)());
     }
 
     let told = app.ledger.ask(Work::Appends(translate(post)), body.ticket).await;
     let Told::Appends(outcomes) = told.map_err(|refused| turned_away(app, refused))? else {
         return Err(turned_away(app, Unavailable::Closed));
     };
-    app.refused.note(&outcomes, (app.now)());
-    let bytes = wire::encode_answer(&reply(outcomes, app.identity))
+    app.refused.note(&outcomes, (app.books.now)());
+    let bytes = wire::encode_answer(&reply(outcomes, app.books.identity))
         .map_err(|error| Problem::internal("encode an answer", &error))?;
     Stats::bump(&app.stats.posts);
     Ok(HttpResponse::Ok().content_type(wire::CONTENT_TYPE).body(bytes))
@@ -159,12 +209,14 @@ async fn numbered(app: &App, mut body: Body) -> Result<HttpResponse, Problem> {
     };
     let (seq, tally) = settle(outcome)?;
     Stats::bump(&app.stats.posts_json);
-    let refused = tally.refused.iter().map(|refused| {
-        json!({ "scope": refused.scope, "device": refused.device, "reason": refused.reason.code(), "count": refused.count })
+    let refused = tally.refused.into_iter().map(|refused| RefusedReading {
+        scope: refused.scope,
+        device: refused.device,
+        reason: refused.reason.code(),
+        count: refused.count,
     });
-    let refused = refused.collect::<Vec<_>>();
-    let answer = json!({ "durable_seq": seq, "booked": tally.booked, "fenced": tally.fenced, "refused": refused });
-    Ok(HttpResponse::Ok().json(answer))
+    let refused = refused.collect();
+    Ok(HttpResponse::Ok().json(IngestAnswer { durable_seq: seq, booked: tally.booked, fenced: tally.fenced, refused }))
 }
 
 /// The bytes that a decoded post holds.

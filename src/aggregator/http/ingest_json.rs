@@ -10,7 +10,9 @@ use energy::NumberedPost;
 use meter::{Id, Owner, OwnerKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
+use super::body;
 use super::ingest::label_fault;
 use super::problem::Problem;
 use super::readings::Readings;
@@ -18,41 +20,65 @@ use super::readings::Readings;
 /// Longest stream name in bytes: a UUID is 36.
 const STREAM_MAX: usize = 128;
 
-#[derive(Deserialize)]
+/// A post of readings: exactly one of `host`, `chassis` and `meter`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Body<'a> {
+#[schema(as = IngestBody)]
+pub(super) struct IngestBody<'a> {
+    /// Whose counting `seq` is: a random UUID, one per sender and owner.
+    #[schema(min_length = 1, max_length = 128)]
     stream: String,
+    /// Counts the stream's posts from 1 without a hole.
+    #[schema(minimum = 1)]
     seq: u64,
+    /// `default` if absent.
     cluster: Option<String>,
     host: Option<String>,
     chassis: Option<String>,
     meter: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
+    /// Recorded data, may be older than 35 days.
     import: bool,
     #[serde(borrow)]
     readings: Vec<Reading<'a>>,
 }
 
 /// A reading as it is written. Raw, because what is wrong with one must not refuse the others.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reading<'a> {
+    /// `chassis cpu dram gpu accelerator switch storage pdu facility other`.
     #[serde(borrow)]
+    #[schema(value_type = String, required)]
     pub(crate) scope: Option<&'a RawValue>,
+    /// A name that stays: a GPU UUID, `package-0`, `wall`.
     #[serde(borrow)]
+    #[schema(value_type = String, required)]
     pub(crate) device: Option<&'a RawValue>,
+    /// The instant in Unix milliseconds.
     #[serde(borrow)]
+    #[schema(value_type = i64, required)]
     pub(crate) at_ms: Option<&'a RawValue>,
+    /// Power.
     #[serde(borrow)]
+    #[schema(value_type = Option<f64>)]
     pub(crate) watts: Option<&'a RawValue>,
+    /// How often it is read; 60000 if absent.
     #[serde(borrow)]
+    #[schema(value_type = Option<u64>)]
     pub(crate) period_ms: Option<&'a RawValue>,
+    /// A counter.
     #[serde(borrow)]
+    #[schema(value_type = Option<f64>)]
     pub(crate) joules: Option<&'a RawValue>,
+    /// Changes when the counter begins anew.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
     pub(crate) epoch: Option<&'a RawValue>,
+    /// Where the counter wraps to 0.
     #[serde(borrow)]
+    #[schema(value_type = Option<f64>)]
     pub(crate) wraps_at_joules: Option<&'a RawValue>,
 }
 
@@ -61,19 +87,19 @@ pub(crate) struct Reading<'a> {
 /// # Errors
 /// A [`Problem`] if the body as a whole cannot be understood.
 pub fn decode(bytes: &[u8]) -> Result<NumberedPost, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|error| Problem::bad_request("malformed-json", error.to_string()))?;
-    match serde_json::from_str(text) {
+    let text = body::utf8(bytes)?;
+    match body::read(text) {
         Ok(body) => checked(&body, bytes),
         // Python and others write NaN and Infinity, which is no JSON. Those readings are refused, not
         // the others with them.
-        Err(error) => match quote_non_numbers(text) {
-            Some(quoted) => checked(&serde_json::from_str(&quoted).map_err(|error| malformed(&error))?, bytes),
-            None => Err(malformed(&error)),
+        Err(problem) => match quote_non_numbers(text) {
+            Some(quoted) => checked(&body::read(&quoted)?, bytes),
+            None => Err(problem),
         },
     }
 }
 
-fn checked(body: &Body<'_>, bytes: &[u8]) -> Result<NumberedPost, Problem> {
+fn checked(body: &IngestBody<'_>, bytes: &[u8]) -> Result<NumberedPost, Problem> {
     if body.seq == 0 {
         return Err(Problem::bad_request("bad-seq", "seq counts from 1"));
     }
@@ -99,7 +125,7 @@ fn checked(body: &Body<'_>, bytes: &[u8]) -> Result<NumberedPost, Problem> {
     })
 }
 
-fn owner(body: &Body<'_>) -> Result<Owner, Problem> {
+fn owner(body: &IngestBody<'_>) -> Result<Owner, Problem> {
     let named = [(OwnerKind::Host, &body.host), (OwnerKind::Chassis, &body.chassis), (OwnerKind::Meter, &body.meter)];
     let mut named = named.into_iter().filter_map(|(kind, name)| name.as_ref().map(|name| (kind, name)));
     let (Some((kind, name)), None) = (named.next(), named.next()) else {
@@ -128,18 +154,6 @@ fn digest(bytes: &[u8]) -> Id {
     let mut id = Id::default();
     id.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     id
-}
-
-fn malformed(error: &serde_json::Error) -> Problem {
-    let told = error.to_string();
-    let code = match () {
-        () if told.starts_with("unknown field") => "unknown-field",
-        () if told.starts_with("missing field") => "missing-field",
-        () if told.starts_with("duplicate field") => "duplicate-field",
-        () if error.is_data() => "wrong-type",
-        () => "malformed-json",
-    };
-    Problem::bad_request(code, told)
 }
 
 /// Puts `NaN`, `Infinity` and `-Infinity` outside of strings into quotes; nothing if there are none.

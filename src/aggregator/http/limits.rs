@@ -31,7 +31,7 @@ pub(crate) async fn read(app: &App, request: &HttpRequest, payload: Payload) -> 
         return Err(too_large());
     }
     let ticket = app.ledger.enter(stated.unwrap_or(BODY_MAX));
-    let deadline = Duration::from_secs(app.settings.limits.body_deadline_s);
+    let deadline = Duration::from_secs(app.books.settings.limits.body_deadline_s);
     let read = collect(payload, stated.unwrap_or(0), ticket.is_ok());
     let bytes = tokio::time::timeout(deadline, read).await.map_err(|_| {
         let detail = format!("the body did not arrive within {} s", deadline.as_secs());

@@ -3,6 +3,7 @@
 //! A cursor names the last key that was given. What is added meanwhile shifts nothing: each item that
 //! was there throughout is listed exactly once.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use meter::Owner;
@@ -67,6 +68,29 @@ impl Page {
     }
 }
 
+/// Things that are added at the end of time, given the newest first, by keys that no newer one shifts. Those of one
+/// instant are told apart by how many of it came before.
+pub(super) fn newest_first<T>(items: Vec<T>, at: impl Fn(&T) -> &str) -> BTreeMap<String, T> {
+    let mut before: BTreeMap<String, u32> = BTreeMap::new();
+    let oldest_first = items.into_iter().rev().map(|item| {
+        // Digits of an instant, each turned round: the newest sorts first.
+        let turned: String = at(&item).chars().map(turn).collect();
+        let count = before.entry(turned.clone()).or_default();
+        *count += 1;
+        (format!("{turned} {:010}", u32::MAX - *count), item)
+    });
+    oldest_first.collect()
+}
+
+/// A digit turned round, so that the greatest sorts first; the end of an instant sorts after every fraction of it.
+fn turn(c: char) -> char {
+    match c {
+        '0'..='9' => char::from(b'9' - (c as u8 - b'0')),
+        '.' => 'A',
+        c => c,
+    }
+}
+
 /// The key that owners are listed by. A space sorts before every character of a name.
 pub(super) fn owner_key(owner: &Owner) -> String {
     format!("{} {} {}", owner.cluster, owner.kind, owner.name)
@@ -119,6 +143,27 @@ mod tests {
             keys.sort();
         });
         assert_eq!(seen, all, "what was added before the cursor is not part of this listing");
+    }
+
+    #[test]
+    fn what_is_added_shifts_nothing_the_newest_first() {
+        let mut told: Vec<String> =
+            ["2026-10-05T00:00:01Z", "2026-10-05T00:00:01.5Z", "2026-10-05T00:00:01.5Z", "2026-10-05T00:00:02Z"]
+                .iter()
+                .enumerate()
+                .map(|(n, at)| format!("{at} {n}"))
+                .collect();
+        let listed = |told: &[String]| {
+            newest_first(told.iter().rev().cloned().collect(), |one| one.split(' ').next().expect("an instant"))
+        };
+        let before = listed(&told);
+        let order: Vec<&str> = before.values().filter_map(|one| one.rsplit(' ').next()).collect();
+        assert_eq!(order, ["3", "2", "1", "0"]);
+        told.push("2026-10-05T00:00:02Z 4".into());
+        let after = listed(&told);
+        assert_eq!(after.len(), 5);
+        assert!(before.iter().all(|(key, one)| after.get(key) == Some(one)), "{before:?} {after:?}");
+        assert_eq!(after.values().next().map(String::as_str), Some("2026-10-05T00:00:02Z 4"));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 use meter::{Energy, MICROJOULE};
 
+use super::openapi::problems::Refused;
 use super::problem::Problem;
-use super::read::off_thread;
+use super::respond::off_thread;
 use crate::app::App;
 use crate::exposition::text::{self, Family, Format, Kind};
 use crate::exposition::{Scrape, process};
@@ -16,6 +17,17 @@ use crate::query::{Params, label_keys};
 ///
 /// # Errors
 /// A problem that names the parameter at fault.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", summary = "Prometheus text, or OpenMetrics by `accept`",
+    params(
+        ("shard" = Option<u32>, Query, description = "Which share of the owners, from 1.", minimum = 1, maximum = 64),
+        ("of" = Option<u32>, Query, description = "Of how many shares.", minimum = 1, maximum = 64),
+    ),
+    responses(
+        (status = 200, description = "Every series.", content((String = "text/plain"), (String = "application/openmetrics-text"))),
+        Refused,
+    ),
+)]
 pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::read(request.query_string(), &["shard", "of"])?;
     let of = params.number("of", 1, 1..=64)?;
@@ -23,7 +35,7 @@ pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
     let chunks = off_thread(move || {
-        let (snapshot, topology, now) = app.moment();
+        let (snapshot, topology, now) = app.books.moment();
         let keys = label_keys(&snapshot, &topology.inventory);
         // What hardware says of itself serves to join it with its host; its power state would make new series.
         let is_shown = |key: &&String| !key.starts_with("hw.") || matches!(key.as_str(), "hw.model" | "hw.vendor");
@@ -32,13 +44,13 @@ pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
             label_names: names.into_iter().map(|(key, name)| (key.to_owned(), name)).collect(),
             snapshot,
             topology,
-            summary: app.summaries.of(&app).ok(),
+            summary: app.summaries.of(&app.books).ok(),
             now,
             format,
             shard: (u8::try_from(shard - 1).unwrap_or(0), u8::try_from(of).unwrap_or(1)),
-            per_account: app.settings.metrics.per_account,
-            all_smi_names: app.settings.metrics.all_smi_names,
-            accounts_max: app.settings.ledger.max_accounts,
+            per_account: app.books.settings.metrics.per_account,
+            all_smi_names: app.books.settings.metrics.all_smi_names,
+            accounts_max: app.books.settings.ledger.max_accounts,
         };
         let mut before = String::new();
         if scrape.is_first() {
@@ -46,6 +58,7 @@ pub async fn metrics(app: web::Data<App>, request: HttpRequest) -> Result<HttpRe
             server(&app, format, &mut before);
             scrape.fleet(&mut before);
             cost(&app, format, &mut before);
+            super::budgets::metrics(&app, format, &mut before);
             billed(&app, &scrape, &mut before);
         }
         Ok(scrape.chunks(before))
@@ -70,8 +83,11 @@ fn server(app: &App, format: Format, out: &mut String) {
         kind: Kind::Gauge,
         help: "1 while a changed file cannot be used and what was in force before still is.",
     };
-    let files =
-        [(app.inventory.path(), app.inventory.failure().is_some()), (app.rates.path(), app.rates.failure().is_some())];
+    let files = [
+        (app.books.inventory.path(), app.books.inventory.failure().is_some()),
+        (app.books.rates.path(), app.books.rates.failure().is_some()),
+        (app.budgets.file.path(), app.budgets.file.failure().is_some()),
+    ];
     if files.iter().any(|(path, _)| path.is_some()) {
         format.head(out, &failed);
     }
@@ -105,7 +121,7 @@ fn server(app: &App, format: Format, out: &mut String) {
 
 /// What every host was billed in settled slots: the one counter that is safe to sum.
 fn billed(app: &App, scrape: &Scrape, out: &mut String) {
-    let billed = match app.billed.of(app) {
+    let billed = match app.billed.of(&app.books) {
         Ok(billed) => billed,
         Err(problem) => return tracing::warn!("billed energy is left out of /metrics: {problem}"),
     };
@@ -124,7 +140,10 @@ fn billed(app: &App, scrape: &Scrape, out: &mut String) {
 
 /// What this month has cost so far; worked out at most every half minute.
 fn cost(app: &App, format: Format, out: &mut String) {
-    let costs = match app.summaries.of(app) {
+    if app.books.hides_money() {
+        return;
+    }
+    let costs = match app.summaries.of(&app.books) {
         Ok(summary) => summary.month.total.cost.clone(),
         Err(problem) => return tracing::warn!("the cost of this month is left out of /metrics: {problem}"),
     };

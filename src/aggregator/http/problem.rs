@@ -13,6 +13,8 @@ use actix_web::middleware::{ErrorHandlerResponse, ErrorHandlers};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde_json::{Map, Value, json};
 
+use super::head;
+
 /// The media type of problems.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -38,6 +40,13 @@ impl Problem {
     #[must_use]
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 403: it is nothing but money, which is hidden here.
+    #[must_use]
+    pub fn cost_hidden(what: &str) -> Self {
+        let detail = format!("{what}, and this aggregator shows no money: [server] show_cost = false");
+        Self::new(StatusCode::FORBIDDEN, "cost-hidden", detail)
     }
 
     /// 404: there is no such thing.
@@ -80,6 +89,12 @@ impl Problem {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// What was wrong with what.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// The document.
@@ -129,7 +144,7 @@ pub fn handlers<B: MessageBody + 'static>() -> ErrorHandlers<B> {
         let (request, response) = response.into_parts();
         let mut answer = problem.error_response();
         if let Some(allow) = response.headers().get(header::ALLOW).cloned() {
-            answer.headers_mut().insert(header::ALLOW, allow);
+            answer.headers_mut().insert(header::ALLOW, head::allowed(allow));
         }
         Ok(ErrorHandlerResponse::Response(ServiceResponse::new(request, answer.map_into_right_body())))
     })
@@ -144,7 +159,7 @@ fn of_framework<B>(response: &ServiceResponse<B>) -> Problem {
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => ("no-such-path", format!("there is nothing at {path}")),
         StatusCode::METHOD_NOT_ALLOWED => {
-            ("method-not-allowed", format!("{} is not possible on {path}", response.request().method()))
+            ("method-not-allowed", format!("{} is not possible on {path}", head::method(response.request())))
         }
         StatusCode::PAYLOAD_TOO_LARGE => ("body-too-large", told.unwrap_or_else(|| "the body is too large".into())),
         StatusCode::REQUEST_TIMEOUT => ("body-too-slow", "the request did not arrive in time".into()),

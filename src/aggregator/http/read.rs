@@ -1,36 +1,33 @@
 //! The routes of the read path.
 
-use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use actix_web::web;
 
-use super::problem::Problem;
-use super::{chassis, devices, hosts, metrics, page, report, rollup, top, unmatched};
+use super::{
+    budgets, chassis, devices, events, explain, hosts, metrics, page, rates, reconcile, report, rollup, top, unmatched,
+};
 
 /// Adds the routes.
 pub fn configure(routes: &mut web::ServiceConfig) {
     routes
-        .route("/", web::get().to(page::page))
-        .route("/metrics", web::get().to(metrics::metrics))
-        .route("/api/v1/rollup", web::get().to(rollup::rollup))
-        .route("/api/v1/report", web::get().to(report::report))
-        .route("/api/v1/top", web::get().to(top::top))
-        .route("/api/v1/unmatched", web::get().to(unmatched::list))
-        .route("/api/v1/hosts", web::get().to(hosts::list))
-        .route("/api/v1/hosts/{id:.+}", web::get().to(hosts::one))
-        .route("/api/v1/chassis", web::get().to(chassis::list))
-        .route("/api/v1/chassis/{id:.+}", web::get().to(chassis::one))
-        .route("/api/v1/devices", web::get().to(devices::list))
-        .route("/api/v1/devices/{id:.+}", web::get().to(devices::one));
-}
-
-/// A JSON answer; figures of now must not be kept by anyone on the way.
-pub(super) fn json(body: &impl Serialize) -> HttpResponse {
-    HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(body)
-}
-
-/// Runs what blocks (the store is read) off the HTTP threads.
-pub(super) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    web::block(work).await.map_err(|error| Problem::internal("answer the question", &error))?
+        .service(web::resource("/").route(web::get().to(page::page)))
+        .service(web::resource("/hosts/{id:.+}").route(web::get().to(page::host)))
+        .service(web::resource("/chassis/{id:.+}").route(web::get().to(page::chassis)))
+        .service(web::resource("/devices/{id:.+}").route(web::get().to(page::device)))
+        .service(web::resource("/assets/{file}").route(web::get().to(page::asset)))
+        .service(web::resource("/metrics").route(web::get().to(metrics::metrics)))
+        .service(web::resource("/api/v1/events").route(web::get().to(events::events)))
+        .service(web::resource("/api/v1/explain").route(web::get().to(explain::explain)))
+        .service(web::resource("/api/v1/rates").route(web::get().to(rates::rates)))
+        .service(web::resource("/api/v1/budgets").route(web::get().to(budgets::list)))
+        .service(web::resource("/api/v1/rollup").route(web::get().to(rollup::rollup)))
+        .service(web::resource("/api/v1/reconcile").route(web::get().to(reconcile::reconcile)))
+        .service(web::resource("/api/v1/report").route(web::get().to(report::report)))
+        .service(web::resource("/api/v1/top").route(web::get().to(top::top)))
+        .service(web::resource("/api/v1/unmatched").route(web::get().to(unmatched::list)))
+        .service(web::resource("/api/v1/hosts").route(web::get().to(hosts::list)))
+        .service(web::resource("/api/v1/hosts/{id:.+}").route(web::get().to(hosts::one)))
+        .service(web::resource("/api/v1/chassis").route(web::get().to(chassis::list)))
+        .service(web::resource("/api/v1/chassis/{id:.+}").route(web::get().to(chassis::one)))
+        .service(web::resource("/api/v1/devices").route(web::get().to(devices::list)))
+        .service(web::resource("/api/v1/devices/{id:.+}").route(web::get().to(devices::one)));
 }

@@ -1,44 +1,86 @@
 //! `GET /api/v1/report`: the rollup as people and finance take it.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::json;
+use cost::{Answer, By, Step};
 
+use super::openapi::parameters::{CostParameters, FormatParameter};
+use super::openapi::problems::{Hidden, Refused, TooMuch};
 use super::problem::Problem;
-use super::rollup::answer;
+use super::respond::off_thread;
+use super::written::{FOCUS_IS_MONEY, FORMATS, Written};
 use crate::app::App;
-use crate::query::{COST_PARAMETERS, Params};
-
-/// The formats there are.
-const FORMATS: [&str; 2] = ["json", "csv"];
-/// The formats that are agreed on but not built.
-const LATER: [&str; 2] = ["html", "focus"];
+use crate::query::{COST_PARAMETERS, CostQuery, Params};
+use crate::report::Report;
+use crate::report::closed::of_statements;
+use crate::report::gather::{default_grouping, gather};
+use crate::statements::desk::Desk;
 
 /// Answers the request.
 ///
 /// # Errors
 /// A problem that names the parameter at fault, or the formats there are.
+#[utoipa::path(
+    get, path = "/api/v1/report", tag = "energy", summary = "The rollup as people and finance take it",
+    params(CostParameters, FormatParameter),
+    responses(
+        (status = 200, description = "The report in the form asked for.", content(
+            (Answer = "application/json"), (String = "text/csv"), (String = "text/html"),
+        )),
+        (status = 304, description = "A closed month as it was: `if-none-match` names it."),
+        Refused,
+        Hidden,
+        TooMuch,
+    ),
+)]
 pub async fn report(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let known: Vec<&str> = COST_PARAMETERS.into_iter().chain(["format"]).collect();
     let params = Params::read(request.query_string(), &known)?;
-    if let Some(format) = params.get("format").filter(|format| LATER.contains(format)) {
-        let detail = format!("this version cannot write format={format}; it writes {}", FORMATS.join(", "));
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "format-not-available", detail)
-            .with("parameter", json!("format"))
-            .with("known", json!(FORMATS)));
+    let format = params.one_of("format", &FORMATS)?.to_owned();
+    if format == "focus" && app.books.hides_money() {
+        return Err(Problem::cost_hidden(FOCUS_IS_MONEY));
     }
-    let format = params.one_of("format", &FORMATS)?;
-    let answer = answer(app, params).await?;
-    let body = if format == "csv" { cost::to_csv(&answer) } else { answer.to_json() };
-    let body = body.map_err(|error| Problem::internal("write the answer", &error))?;
-    let mut response = HttpResponse::Ok();
-    response.insert_header((CACHE_CONTROL, "no-store"));
-    if format == "csv" {
-        response.content_type("text/csv; charset=utf-8; header=present");
-        response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"wattledger-report.csv\""));
-    } else {
-        response.content_type("application/json");
+    off_thread(move || {
+        let desk = Desk::new(&app.books, &app.statements, &params)?;
+        let query = desk.read(&params)?;
+        match format.as_str() {
+            "html" => Written::html(&page(&app, &desk, query, &params)?),
+            "focus" => Written::focus(&app, &focus_answer(&app, &desk, query)?),
+            "csv" => Written::csv(&desk.answer(&query)?),
+            _ => Written::json(&desk.answer(&query)?),
+        }
+    })
+    .await
+    .map(Written::respond)
+}
+
+/// The report of a question. Blocks while the store is read.
+fn page(app: &App, desk: &Desk<'_>, mut query: CostQuery, params: &Params) -> Result<Report, Problem> {
+    if query.by.dimensions().is_empty() {
+        query.by = desk.source().by(&default_grouping(&desk.labels))?;
     }
-    Ok(response.body(body))
+    let closed = app.statements.closed(&query)?.unwrap_or_default();
+    let answer = desk.answer(&query)?;
+    let report = match of_statements(&closed, answer.clone()) {
+        Some(report) => report,
+        None => gather(&desk.source(), &query, answer)?,
+    };
+    let filter = params.get("where").unwrap_or_default().to_owned();
+    let report = Report { filter, issuer: app.books.settings.statements.issuer.clone(), ..report };
+    Ok(if app.books.hides_money() { report.without_money() } else { report })
+}
+
+/// What FOCUS needs: the site of every row, since it decides the billing period. By host and day where
+/// nothing is said; a closed month as it was closed.
+fn focus_answer(app: &App, desk: &Desk<'_>, mut query: CostQuery) -> Result<Answer, Problem> {
+    let labels = &desk.labels;
+    let by = std::mem::take(&mut query.by);
+    let by = if by.dimensions().is_empty() { By::default().and("cluster", labels).and("host", labels) } else { by };
+    query.by = by.and("site", labels);
+    if query.step.is_none() {
+        if let Some(closed) = app.statements.closed_answer(&query)? {
+            return Ok(closed);
+        }
+        query.step = Some(Step::Day);
+    }
+    desk.by_billing_period(&query)
 }

@@ -3,32 +3,33 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use cost::Answer;
 
+use super::openapi::parameters::CostParameters;
+use super::openapi::problems::{Refused, TooMuch};
 use super::problem::Problem;
-use super::read::off_thread;
+use super::respond::off_thread;
+use super::written::Written;
 use crate::app::App;
-use crate::lines::Figures;
-use crate::query::{COST_PARAMETERS, CostQuery, Params, label_keys};
+use crate::query::{COST_PARAMETERS, Params};
+use crate::statements::desk::Desk;
 
 /// Answers the request.
 ///
 /// # Errors
 /// A problem that names the parameter at fault.
+#[utoipa::path(
+    get, path = "/api/v1/rollup", tag = "energy", summary = "Energy, cost, carbon and quality per group and step",
+    description = "The `energy_uj` of any two `by` over the same window and `where` add up to the same number. At most \
+        200,000 rows.",
+    params(CostParameters),
+    responses((status = 200, description = "Rows by group and interval, and their total.", body = Answer), Refused, TooMuch),
+)]
 pub async fn rollup(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::read(request.query_string(), &COST_PARAMETERS)?;
-    let answer = answer(app, params).await?;
-    let body = answer.to_json().map_err(|error| Problem::internal("write the answer", &error))?;
-    Ok(HttpResponse::Ok().content_type("application/json").insert_header(("cache-control", "no-store")).body(body))
-}
-
-/// The answer to a question of cost, worked out off the HTTP threads.
-pub(super) async fn answer(app: web::Data<App>, params: Params) -> Result<Answer, Problem> {
     off_thread(move || {
-        let ((snapshot, topology, now), card) = (app.moment(), app.rates.load());
-        let labels = label_keys(&snapshot, &topology.inventory);
-        let query = CostQuery::read(&params, &labels, now, &app.settings.server.timezone)?;
-        let factor = app.settings.meter_factor();
-        let figures = Figures { snapshot: &snapshot, store: &*app.store, topology: &topology, now, factor };
-        query.answer(&figures, &card)
+        let desk = Desk::new(&app.books, &app.statements, &params)?;
+        let query = desk.read(&params)?;
+        Written::json(&desk.answer(&query)?)
     })
     .await
+    .map(Written::respond)
 }

@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use billing::topology::unmatched::{Kind, Unmatched, counts};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::listing::{Page, owner_key};
+use super::openapi::parameters::PageParameters;
+use super::openapi::problems::Refused;
 use super::problem::Problem;
-use super::read::{json as answer, off_thread};
+use super::respond::{json as answer, off_thread};
 use crate::app::App;
 use crate::query::{Params, rfc3339};
-use crate::topology::unmatched::{Kind, Unmatched, counts};
 
 /// One owner that is joined to nothing.
-#[derive(Serialize)]
-struct UnmatchedView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unmatched)]
+pub(super) struct UnmatchedView {
     kind: Kind,
     /// As everywhere: `cluster/name`.
     id: String,
@@ -30,6 +33,16 @@ struct UnmatchedView {
     /// What it names, where that is nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     named: Option<String>,
+}
+
+/// A page of them.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UnmatchedPage {
+    as_of: String,
+    /// How many of each kind there are in all.
+    counts: BTreeMap<&'static str, usize>,
+    unmatched: Vec<UnmatchedView>,
+    next_cursor: Option<String>,
 }
 
 impl UnmatchedView {
@@ -53,24 +66,28 @@ impl UnmatchedView {
 ///
 /// # Errors
 /// A problem that names the parameter at fault.
+#[utoipa::path(
+    get, path = "/api/v1/unmatched", operation_id = "list_unmatched", tag = "fleet",
+    summary = "BMCs without host, hosts without BMC, what matches several, links to nobody",
+    params(PageParameters, ("kind" = inline(Option<Kind>), Query, description = "Only of this kind.")),
+    responses((status = 200, description = "A page of what is joined to nothing.", body = UnmatchedPage), Refused),
+)]
 pub async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::read(request.query_string(), &["limit", "cursor", "kind"])?;
     let page = Page::read(&params)?;
     let words: Vec<&str> = std::iter::once("").chain(Kind::ALL.map(Kind::word)).collect();
     let kind = params.one_of("kind", &words)?.to_owned();
     off_thread(move || {
-        let (snapshot, topology, now) = app.moment();
+        let (snapshot, topology, now) = app.books.moment();
         let all = topology.unmatched(now);
-        let counts: BTreeMap<&str, usize> = Kind::ALL.map(Kind::word).into_iter().zip(counts(&all)).collect();
+        let counts: BTreeMap<&'static str, usize> = Kind::ALL.map(Kind::word).into_iter().zip(counts(&all)).collect();
         let wanted = all.iter().filter(|one| kind.is_empty() || one.reason.kind().word() == kind);
         // One owner may be listed for several reasons.
         let key = |one: &Unmatched| format!("{} {}", owner_key(&one.owner), one.reason.code());
         let keyed: BTreeMap<String, &Unmatched> = wanted.map(|one| (key(one), one)).collect();
         let paged = page.of(keyed, |one| Some(UnmatchedView::new(one)));
-        Ok(json!({
-            "as_of": rfc3339(snapshot.as_of), "counts": counts, "unmatched": paged.items,
-            "next_cursor": paged.next_cursor,
-        }))
+        let as_of = rfc3339(snapshot.as_of);
+        Ok(UnmatchedPage { as_of, counts, unmatched: paged.items, next_cursor: paged.next_cursor })
     })
     .await
     .map(|body| answer(&body))

@@ -1,30 +1,28 @@
 //! The page's word on how far its figures can be trusted.
 
-use energy::Flag;
-use meter::Refusal;
-
+use super::view::View;
 use super::words;
-use crate::hosts_view::{HostState, fenced};
-use crate::published::Snapshot;
+use crate::board::{Board, Facts};
 use crate::summary::Summary;
+use crate::vitals::HostState;
 
 /// A fact about the data: what, how much, and whether somebody should look.
-pub struct Fact {
+pub(super) struct Fact {
     pub(super) what: &'static str,
     pub(super) value: String,
     pub(super) more: String,
     pub(super) is_bad: bool,
+    /// Where those are listed that it is about.
+    pub(super) href: Option<String>,
 }
 
 /// The facts, in the order in which they matter.
-pub(super) fn facts(snapshot: &Snapshot, summary: &Summary, hosts: [usize; 5]) -> Vec<Fact> {
+pub(super) fn facts(board: &Board, summary: &Summary, view: &View) -> Vec<Fact> {
     let quality = &summary.month.total.quality;
     let energy = summary.month.total.energy_joules;
     let covered = words::percent(quality.covered_seconds, quality.expected_seconds);
     let is_thin = quality.covered_seconds < 0.99 * quality.expected_seconds;
-    let silent = hosts[HostState::Silent as usize];
-    let never = hosts[HostState::NeverSeen as usize];
-    vec![
+    let mut facts = vec![
         fact("Coverage this month", covered, "of the time readings were expected".into(), is_thin),
         fact(
             "Estimated",
@@ -38,45 +36,46 @@ pub(super) fn facts(snapshot: &Snapshot, summary: &Summary, hosts: [usize; 5]) -
             "the rest is summed from components".into(),
             false,
         ),
-        refused(snapshot),
-        fenced_fact(snapshot),
-        flagged(snapshot),
-        fact("Silent hosts", silent.to_string(), "have stopped sending".into(), silent > 0),
-        fact("Never seen", never.to_string(), "are in the inventory without a reading".into(), never > 0),
-    ]
-}
-
-fn fact(what: &'static str, value: String, more: String, is_bad: bool) -> Fact {
-    Fact { what, value, more, is_bad }
-}
-
-fn refused(snapshot: &Snapshot) -> Fact {
-    let mut counts = [0_u64; Refusal::ALL.len()];
-    for (reason, count) in snapshot.owners().flat_map(|view| &view.state.refused) {
-        counts[*reason as usize] += count;
+        refused(&board.facts),
+        fenced(&board.facts),
+        flagged(&board.facts),
+    ];
+    let states = [
+        ("Silent hosts", HostState::Silent, "have stopped sending", true),
+        ("Never seen", HostState::NeverSeen, "are in the inventory without a reading", true),
+        ("Switched off", HostState::Off, "by what their BMC says", false),
+        ("Retired", HostState::Retired, "are out of service", false),
+    ];
+    for (what, state, more, is_bad) in states {
+        let count = board.states[state as usize];
+        if is_bad || count > 0 {
+            let hosts = View { by: "host".into(), state: Some(state), ..View::default().over(view.range) };
+            let href = (count > 0).then(|| hosts.href());
+            facts.push(Fact { href, ..fact(what, words::count(count as u64), more.into(), is_bad && count > 0) });
+        }
     }
-    let total: u64 = counts.iter().sum();
-    let mut reasons: Vec<_> = Refusal::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    facts
+}
+
+const fn fact(what: &'static str, value: String, more: String, is_bad: bool) -> Fact {
+    Fact { what, value, more, is_bad, href: None }
+}
+
+fn refused(facts: &Facts) -> Fact {
+    let total: u64 = facts.refused.iter().map(|(_, count)| count).sum();
     let words: Vec<String> =
-        reasons.iter().map(|(reason, count)| format!("{} {}", words::count(*count), reason.code())).collect();
+        facts.refused.iter().map(|(reason, count)| format!("{} {reason}", words::count(*count))).collect();
     let more = if total == 0 { "no reading had to be turned away".into() } else { words.join(", ") };
     fact("Refused readings", words::count(total), more, total > 0)
 }
 
-fn fenced_fact(snapshot: &Snapshot) -> Fact {
-    let joules: meter::Energy = snapshot.owners().map(|view| fenced(&view.state)).sum();
-    let figure = words::energy(joules.kwh());
-    let more = "reported twice, booked once".into();
-    fact("Fenced", format!("{}\u{a0}{}", figure.number, figure.unit), more, false)
+fn fenced(facts: &Facts) -> Fact {
+    let figure = words::energy(facts.fenced.kwh());
+    fact("Fenced", format!("{}\u{a0}{}", figure.number, figure.unit), "reported twice, booked once".into(), false)
 }
 
-fn flagged(snapshot: &Snapshot) -> Fact {
-    let accounts = || snapshot.owners().flat_map(|view| &view.state.accounts);
-    let count = accounts().filter(|account| account.rare().is_some_and(|rare| rare.flags != 0)).count();
-    let by_flag = Flag::ALL.into_iter().map(|flag| (flag, accounts().filter(|a| a.is_flagged(flag)).count()));
-    let words: Vec<String> =
-        by_flag.filter(|(_, count)| *count > 0).map(|(flag, count)| format!("{count} {}", flag.code())).collect();
-    let more = if count == 0 { "no account needs a look".into() } else { words.join(", ") };
-    fact("Flagged accounts", count.to_string(), more, count > 0)
+fn flagged(facts: &Facts) -> Fact {
+    let words: Vec<String> = facts.flags.iter().map(|(flag, count)| format!("{count} {flag}")).collect();
+    let more = if facts.flagged == 0 { "no meter or device needs a look".into() } else { words.join(", ") };
+    fact("Flagged meters", facts.flagged.to_string(), more, facts.flagged > 0)
 }

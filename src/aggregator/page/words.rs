@@ -24,6 +24,20 @@ pub fn energy(kwh: f64) -> Figure {
     scaled(kwh, &[("Wh", 1e-3), ("kWh", 1.0), ("MWh", 1e3), ("GWh", 1e6)])
 }
 
+/// Energy of a row; nothing where nothing was read or estimated: that is not zero.
+#[must_use]
+pub fn used(row: &cost::Row) -> Option<Figure> {
+    let quality = &row.quality;
+    let is_known = row.energy_uj != 0 || quality.covered_seconds + quality.ratio_seconds > 0.0;
+    is_known.then(|| energy(row.energy_kwh))
+}
+
+/// Mass: `950 g`, `12.3 kg`, `1.20 t`.
+#[must_use]
+pub fn mass(grams: f64) -> Figure {
+    scaled(grams, &[("g", 1.0), ("kg", 1e3), ("t", 1e6), ("kt", 1e9)])
+}
+
 /// A share: `99.8 %`. What is not quite all never reads 100 %, and not quite nothing never 0 %.
 #[must_use]
 pub fn percent(part: f64, whole: f64) -> String {

@@ -1,8 +1,10 @@
 //! Layers the settings: defaults, file, environment, flags. What matches nothing is refused by name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Config, FileFormat};
+use cost::Axis;
 use energy::boundary::Ratio;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -17,6 +19,12 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
+    /// `--inventory`.
+    pub inventory: Option<PathBuf>,
+    /// `--rates`.
+    pub rates: Option<PathBuf>,
+    /// `--budgets`.
+    pub budgets: Option<PathBuf>,
     /// `--insecure`.
     pub insecure: bool,
 }
@@ -32,6 +40,23 @@ impl Settings {
     #[must_use]
     pub fn meter_factor(&self) -> Ratio {
         self.factor_in_millionths().map_or_else(|_| Ratio::default(), Ratio::from_millionths)
+    }
+
+    /// The axes of attribution; none where a setting is none, which [`Settings::load`] refuses.
+    #[must_use]
+    pub fn axes(&self) -> Vec<Arc<Axis>> {
+        self.read_axes().unwrap_or_default()
+    }
+
+    fn read_axes(&self) -> Result<Vec<Arc<Axis>>, SettingsError> {
+        let axis = |(name, keys): (&String, &Vec<String>)| {
+            Axis::new(name, keys).map(Arc::new).map_err(|error| SettingsError::Value {
+                key: "attribution",
+                value: format!("{name} = {keys:?}"),
+                why: error.to_string(),
+            })
+        };
+        self.attribution.iter().map(axis).collect()
     }
 
     fn factor_in_millionths(&self) -> Result<u64, SettingsError> {
@@ -72,8 +97,14 @@ impl Settings {
         if let Some(listen) = &flags.listen {
             settings.server.listen.clone_from(listen);
         }
-        if let Some(dir) = &flags.data_dir {
-            settings.server.data_dir = dir.to_string_lossy().into_owned();
+        let paths = [
+            (&flags.data_dir, &mut settings.server.data_dir),
+            (&flags.inventory, &mut settings.files.inventory),
+            (&flags.rates, &mut settings.files.rates),
+            (&flags.budgets, &mut settings.budgets.file),
+        ];
+        for (path, setting) in paths.into_iter().filter_map(|(path, setting)| Some((path.as_ref()?, setting))) {
+            *setting = path.to_string_lossy().into_owned();
         }
         settings.server.insecure |= flags.insecure;
         settings.check()?;
@@ -99,11 +130,15 @@ impl Settings {
         within("ledger.clock_skew_s", self.ledger.clock_skew_s, 0, 86_400)?;
         within("ledger.live_age_max_days", self.ledger.live_age_max_days, 1, 3650)?;
         self.factor_in_millionths()?;
+        self.read_axes()?;
         within("ledger.max_accounts", self.ledger.max_accounts as u64, 1, 1 << 32)?;
         // A record names its account in 16 bits.
         within("ledger.max_accounts_per_owner", self.ledger.max_accounts_per_owner as u64, 1, 65_535)?;
         within("store.export_every_s", self.store.export_every_s, 1, 86_400)?;
         within("recent.hosts", self.recent.hosts as u64, 0, 1_000_000)?;
+        within("statements.close_after_day", self.statements.close_after_day.into(), 0, 28)?;
+        within("statements.coverage_min_percent", self.statements.coverage_min_percent.into(), 0, 100)?;
+        within("statements.adjust_months", self.statements.adjust_months.into(), 0, 120)?;
         let zone = &self.server.timezone;
         if !zone.is_empty() {
             jiff::tz::TimeZone::get(zone).map_err(|error| SettingsError::Value {
@@ -132,7 +167,16 @@ fn read(path: &Path, known: &Value) -> Result<Config, SettingsError> {
     Ok(layer)
 }
 
+/// The section whose keys are the user's own.
+const FREE: &str = "attribution";
+
 fn compare(origin: &str, path: &str, given: &Value, known: &Value) -> Result<(), SettingsError> {
+    if let Some(key) = path.strip_prefix(FREE).and_then(|rest| rest.strip_prefix('.')) {
+        let is_list = given.as_array().is_some_and(|keys| keys.iter().all(Value::is_string));
+        let (origin, key, found) = (origin.into(), format!("{FREE}.{key}"), given.to_string());
+        let expected = "a list of keys such as [\"job.account\", \"team\"]";
+        return if is_list { Ok(()) } else { Err(SettingsError::WrongKind { origin, key, expected, found }) };
+    }
     let (Value::Object(given), Value::Object(known)) = (given, known) else {
         if std::mem::discriminant(given) == std::mem::discriminant(known) && !given.is_f64() {
             return Ok(());
@@ -142,7 +186,8 @@ fn compare(origin: &str, path: &str, given: &Value, known: &Value) -> Result<(),
     };
     for (key, value) in given {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let Some(known) = known.get(key) else {
+        let is_free = path.strip_prefix(FREE).is_some_and(|rest| rest.starts_with('.'));
+        let Some(known) = known.get(key).or_else(|| is_free.then_some(&Value::Null)) else {
             let known = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(SettingsError::UnknownKey { origin: origin.into(), key: path, known });
         };
@@ -201,8 +246,12 @@ mod tests {
     fn flags_win_over_environment_over_file_over_defaults() {
         let file = "[server]\nlisten = \"127.0.0.1:1\"\ndata_dir = \"/file\"\n[ledger]\ngap = \"none\"";
         let environment = [("WATTLEDGER__SERVER__LISTEN", "127.0.0.1:2"), ("WATTLEDGER__SERVER__DATA_DIR", "/env")];
-        let flags = Flags { listen: Some("127.0.0.1:3".into()), ..Flags::default() };
+        let path = |name: &str| Some(PathBuf::from(name));
+        let (inventory, rates, budgets) = (path("hosts.csv"), path("card.toml"), path("limits.toml"));
+        let flags = Flags { listen: Some("127.0.0.1:3".into()), inventory, rates, budgets, ..Flags::default() };
         let settings = load(file, &environment, &flags).expect("good settings");
+        let files = [&settings.files.inventory, &settings.files.rates, &settings.budgets.file];
+        assert_eq!(files, ["hosts.csv", "card.toml", "limits.toml"]);
         assert_eq!(settings.server.listen, "127.0.0.1:3");
         assert_eq!(settings.server.data_dir, "/env");
         assert_eq!(settings.ledger.gap, super::super::Gap::None);
@@ -268,6 +317,17 @@ mod tests {
         ] {
             let told = load(file, &[], &Flags::default()).expect_err(file);
             assert!(told.contains(key), "{told}");
+        }
+    }
+
+    #[test]
+    fn axes_of_attribution_have_names_of_their_own_and_are_checked() {
+        let settings = load("[attribution]\nteam = [\"job.account\", \"team\"]", &[], &Flags::default());
+        let axes = settings.expect("an axis").axes();
+        assert_eq!(axes.iter().map(|axis| axis.name()).collect::<Vec<_>>(), ["team"]);
+        for bad in ["team = \"x\"", "team = []", "host = [\"team\"]", "team = [\"device\"]", "team = [3]"] {
+            let told = load(&format!("[attribution]\n{bad}"), &[], &Flags::default()).expect_err(bad);
+            assert!(told.contains("attribution"), "{told}");
         }
     }
 

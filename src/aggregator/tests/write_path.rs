@@ -217,6 +217,29 @@ fn agents_are_told_where_their_stream_stands() {
 }
 
 #[test]
+fn who_looks_while_the_ledger_is_added_up_for_the_first_time_sees_what_is_known_and_then_the_rest() {
+    let store = TestStore::new();
+    let server = Server::on(store.clone(), settings());
+    store.history_gate.shut();
+    assert_eq!(server.post(&body(1, "node-1", "413.0")).status, 200);
+    let page = |path: &str| {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        String::from_utf8(answer.body).expect("UTF-8")
+    };
+    let early = ["/", "/hosts/node-1", "/?range=30d"].map(|path| (path, page(path)));
+    store.history_gate.open();
+    for (path, html) in early {
+        assert!(html.contains("Adding up energy and cost") && html.contains("what one host used"), "{path}: {html}");
+        assert!(html.contains("content=\"2\"") && html.contains(">413<"), "it comes again, and power is known: {html}");
+        assert!(!html.contains("This month"), "no figure that is not there");
+    }
+    until(|| page("/").contains("This month"));
+    assert!(page("/hosts/node-1").contains("node-1"));
+    assert!(!page("/").contains("content=\"2\""));
+}
+
+#[test]
 fn a_shutdown_with_open_connections_is_quick_and_leaves_everything_on_disk() {
     let store = TestStore::new();
     let mut server = Server::on(Arc::<TestStore>::clone(&store), settings());

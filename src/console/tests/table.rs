@@ -134,6 +134,24 @@ fn each_currency_has_its_column() {
 }
 
 #[test]
+fn the_parts_of_a_cost_are_all_named_and_add_up_to_it() {
+    let mut eur = cost("EUR", "21.71", "5.67", "90.44");
+    (eur["parts"]["demand"], eur["parts"]["fixed"]) = (json!("45.00"), json!("18.06"));
+    let mut usd = cost("USD", "3.00", "0.00", "3.50");
+    usd["parts"]["fixed"] = json!("0.50");
+    let total = row(&Value::Null, 3.0, 0.0, (2.0, 2.0), &json!([eur, usd]));
+    let table = render(&answer(envelope(&[], None, "UTC", std::slice::from_ref(&total), &total)), WIDE, false);
+    // 21.71 + 5.67 + 45.00 + 18.06 = 90.44, and 3.00 + 0.50 = 3.50.
+    for line in [
+        "EUR: 21.71 for the machines' energy, 5.67 for the plant's (PUE), 45.00 for demand, 18.06 for fixed charges and \
+         overhead share",
+        "USD: 3.00 for the machines' energy, 0.50 for fixed charges and overhead share",
+    ] {
+        assert!(table.lines().any(|shown| shown.trim() == line), "{line:?} is not in\n{table}");
+    }
+}
+
+#[test]
 fn steps_show_when_in_the_zone_asked_for() {
     let mut rows = [
         row(&json!({"team": "nlp"}), 1.0, 0.0, (1.0, 1.0), &json!([])),
@@ -195,4 +213,18 @@ fn what_the_energy_rests_on_and_whom_to_look_at_stand_below() {
     }
     fleet["flagged_hosts"] = json!(500);
     assert!(render(&answer(fleet), WIDE, false).contains("n6\u{fffd}[31m, and more"));
+}
+
+#[test]
+fn where_money_is_hidden_there_is_none() {
+    let mut fleet = fleet();
+    fleet["total"]["unpriced_kwh"] = json!(1000.0);
+    fleet["cost_hidden"] = json!(true);
+    let fleet = answer(fleet);
+    assert!(fleet.cost_hidden);
+    let table = render(&fleet.without_money(), WIDE, false);
+    assert!(table.contains("1,234.6"), "energy stays\n{table}");
+    for money in ["EUR", "cost", "271.60", "priced"] {
+        assert!(!table.contains(money), "{money}\n{table}");
+    }
 }

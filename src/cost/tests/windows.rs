@@ -126,3 +126,19 @@ fn months_are_those_of_the_zone() {
     assert_eq!(window.months(&tz), ["2026-09", "2026-10"]);
     assert_eq!(window.months(&zone("UTC").expect("UTC")), ["2026-09", "2026-10"]);
 }
+
+#[test]
+fn intervals_are_cut_where_a_month_begins_in_any_zone() {
+    let edge = |text| cost::window::read_instant(text).expect(text).slot();
+    let window = Window::of_slots(edge("2026-10-31T00:00:00Z"), edge("2026-11-02T00:00:00Z"));
+    let zones = ["Europe/Paris", "America/New_York"].map(|name| zone(name).expect(name));
+    let days = intervals(window, Some(Step::Day), &zone("UTC").expect("a zone")).expect("intervals");
+    let cut = cost::step::cut_at_months(&days, &zones).expect("intervals");
+    let starts: Vec<String> = cut.iter().map(|one| cost::window::stamp(one.start())).collect();
+    assert_eq!(
+        starts,
+        ["2026-10-31T00:00:00Z", "2026-10-31T23:00:00Z", "2026-11-01T00:00:00Z", "2026-11-01T04:00:00Z"]
+    );
+    assert!(cut.windows(2).all(|pair| pair[0].until() == pair[1].first()), "they tile");
+    assert_eq!(cut.last().map(Window::until), Some(window.until()));
+}

@@ -86,9 +86,8 @@ impl Seen {
     }
 }
 
-/// The first of those that cover nearly as much as the one that covers most.
-pub(super) fn most_complete(seen: &[Seen]) -> Option<Seen> {
+/// The first of those that cover nearly as much as the one that covers most: its place among them.
+pub(super) fn most_complete(seen: &[Seen]) -> Option<usize> {
     let most = seen.iter().map(|seen| seen.covered_ns).max()?;
-    let is_it = |seen: &&Seen| seen.is_active && seen.covered_ns.saturating_add(JOIN_NS) >= most;
-    seen.iter().find(is_it).copied()
+    seen.iter().position(|seen| seen.is_active && seen.covered_ns.saturating_add(JOIN_NS) >= most)
 }

@@ -81,6 +81,12 @@ impl Ratio {
         Self(i128::from(millionths).min(MOST))
     }
 
+    /// It, in millionths.
+    #[must_use]
+    pub const fn millionths(self) -> i128 {
+        self.0
+    }
+
     /// This many times an amount, rounded down.
     #[must_use]
     pub const fn of(self, Energy(all): Energy) -> Energy {

@@ -36,7 +36,7 @@ fn state(number: usize) -> OwnerState {
     let mut state = OwnerState::new(host(number).expect("a host"));
     state.keys = Arc::new((0..10).map(|device| key(number * 10 + device)).collect());
     state.accounts = vec![account; 10];
-    state.open = vec![OpenSlot { slot: Slot(1), cells: vec![cell; 10] }; 2];
+    state.open = vec![OpenSlot { slot: Slot(1), cells: vec![cell; 10], cuts: vec![] }; 2];
     let position = Position { seq: 12_345, digest: [7; 16] };
     state.streams = vec![Stream { id: [9; 16], position, last_seen: Utc(NOW), answers: Vec::new() }];
     state.last_seen = Utc(NOW);
@@ -47,7 +47,7 @@ fn posting() -> Vec<u8> {
     let cell =
         Cell { energy: ByQuality::of(Quality::Counter, Energy(742_500_000_000_000_000)), covered_ns: 900_000_000_000 };
     let cells = (0..10).map(|account| HourCell { quarter: 0, account, cell }).collect();
-    records::encode_hour(&HourBlock { hour: 0, cells })
+    records::encode_hour(&HourBlock { hour: 0, cells, cuts: vec![] })
 }
 
 fn commits(rows: &[OwnerState], versions: &mut [u64], with_history: bool) -> Vec<OwnerCommit> {
@@ -55,7 +55,14 @@ fn commits(rows: &[OwnerState], versions: &mut [u64], with_history: bool) -> Vec
     let commit = |(state, version): (&OwnerState, &mut u64)| {
         *version += 1;
         let row = records::encode_row(state);
-        OwnerCommit { owner: state.owner.clone(), expect: *version - 1, next: *version, row, history: history() }
+        OwnerCommit {
+            owner: state.owner.clone(),
+            expect: *version - 1,
+            next: *version,
+            row,
+            history: history(),
+            documents: vec![],
+        }
     };
     rows.iter().zip(versions).map(commit).collect()
 }

@@ -34,7 +34,7 @@ impl HourV1 {
         }
         let cells = cells.into_iter().zip(self.accounts);
         let cells = cells.map(|((cell, quarter), account)| HourCell { quarter, account, cell }).collect();
-        Ok(HourBlock { hour, cells })
+        Ok(HourBlock { hour, cells, cuts: Vec::new() })
     }
 }
 
@@ -70,7 +70,7 @@ impl RowV1<'_> {
         };
         let open = |(slot, cells): (i32, CellsV1)| {
             let cells = cells.unpack()?.into_iter().map(|(cell, _)| cell).collect();
-            Ok(OpenSlot { slot: Slot(slot), cells })
+            Ok(OpenSlot { slot: Slot(slot), cells, cuts: Vec::new() })
         };
         Ok(OwnerState {
             owner,
@@ -85,6 +85,10 @@ impl RowV1<'_> {
             readings: self.readings,
             refused: self.refused.into_iter().map(|(r, count)| Ok((refusal(r)?, count))).collect::<Result<_, _>>()?,
             last_seen: Utc(self.last_seen),
+            holds: Vec::new(),
+            ended: Vec::new(),
+            cuts: Vec::new(),
+            told: Vec::new(),
         })
     }
 }

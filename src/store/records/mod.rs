@@ -1,7 +1,7 @@
-//! The bytes of an owner's state and of its history.
+//! The bytes of an owner's state, of its history, and of the jobs that it held.
 //!
 //! **Format.** A version byte, then a frozen struct of that version in bincode's varint form. The
-//! structs in `v1` are written once and never changed; what the ledger computes with may change
+//! structs in `v1` and `v2` are written once and never changed; what the ledger computes with may change
 //! freely, the conversion then changes with it.
 //!
 //! **Migration.** A new version gets a module of its own and an arm in [`decode_row`] or
@@ -12,18 +12,22 @@
 //! are left over: a record is exactly one struct.
 
 mod cells;
+mod holds;
 mod live;
 mod v1;
+mod v2;
 
 use bincode::{BorrowDecode, Encode};
 use energy::{HourBlock, OwnerState};
 use meter::Owner;
 
+pub use holds::{HOLDS, decode_hold, encode_hold, hold_names};
+
 /// Most memory a record may decode to, in bytes: four times a row at every cap.
 pub const DECODED_MAX: usize = 32 << 20;
 
 /// The version written today, of rows and of history.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +49,7 @@ pub enum RecordError {
 /// The bytes of an owner's row. The owner's name is the row's key and not in it.
 #[must_use]
 pub fn encode_row(state: &OwnerState) -> Vec<u8> {
-    encode(&v1::RowV1::from(state))
+    encode(VERSION, &v2::RowV2::from(state))
 }
 
 /// Reads an owner's row.
@@ -56,6 +60,7 @@ pub fn decode_row(owner: &Owner, bytes: &[u8]) -> Result<OwnerState, RecordError
     match bytes.split_first() {
         None => Err(RecordError::Empty),
         Some((1, rest)) => decode::<v1::RowV1>(rest)?.into_state(owner.clone()),
+        Some((2, rest)) => decode::<v2::RowV2>(rest)?.into_state(owner.clone()),
         Some((other, _)) => Err(RecordError::Version(*other)),
     }
 }
@@ -63,7 +68,7 @@ pub fn decode_row(owner: &Owner, bytes: &[u8]) -> Result<OwnerState, RecordError
 /// The bytes of a posting. Its hour is its key and not in it.
 #[must_use]
 pub fn encode_hour(block: &HourBlock) -> Vec<u8> {
-    encode(&v1::HourV1::from(block))
+    encode(VERSION, &v2::HourV2::from(block))
 }
 
 /// Reads a posting.
@@ -74,12 +79,13 @@ pub fn decode_hour(hour: i32, bytes: &[u8]) -> Result<HourBlock, RecordError> {
     match bytes.split_first() {
         None => Err(RecordError::Empty),
         Some((1, rest)) => decode::<v1::HourV1>(rest)?.into_block(hour),
+        Some((2, rest)) => decode::<v2::HourV2>(rest)?.into_block(hour),
         Some((other, _)) => Err(RecordError::Version(*other)),
     }
 }
 
-fn encode(record: &impl Encode) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+fn encode(version: u8, record: &impl Encode) -> Vec<u8> {
+    let mut bytes = vec![version];
     // Writing to memory cannot fail, and these structs hold nothing that has no encoding.
     let written = bincode::encode_into_std_write(record, &mut bytes, bincode::config::standard());
     assert!(written.is_ok(), "a record did not encode: {written:?}");

@@ -7,6 +7,7 @@ use meter::Owner;
 use super::index::{PartChange, Place};
 use super::keys::{self, RunKey};
 use super::runs::{CHUNK, RunError, RunWriter};
+use super::stamps::Stamps;
 
 /// The version byte before a document's content.
 const DOCUMENT_VERSION: u8 = 1;
@@ -16,6 +17,8 @@ pub(crate) struct Draft {
     commit: u64,
     /// What the store will hold with it.
     pub totals: Totals,
+    /// Digests of the postings in it.
+    pub stamps: Stamps,
     rows: BTreeMap<u8, (RunWriter, Vec<(Owner, Place)>)>,
     history: BTreeMap<(u8, i32), RunWriter>,
     writes: Writes,
@@ -47,7 +50,8 @@ pub(crate) struct Writes {
 impl Draft {
     /// An empty commit of this number to a store that holds so much.
     pub(crate) fn new(commit: u64, totals: Totals) -> Self {
-        Self { commit, totals, rows: BTreeMap::new(), history: BTreeMap::new(), writes: Writes::default() }
+        let (rows, history) = (BTreeMap::new(), BTreeMap::new());
+        Self { commit, totals, stamps: Stamps::default(), rows, history, writes: Writes::default() }
     }
 
     /// Adds a row.
@@ -62,6 +66,7 @@ impl Draft {
 
     /// Adds a posting.
     pub(crate) fn posting(&mut self, owner: &Owner, hour: i32, version: u64, bytes: &[u8]) -> Result<(), RunError> {
+        self.stamps.add(owner, hour, version, bytes);
         let run = self.history.entry((owner.part(), hour)).or_insert_with(RunWriter::new);
         run.push(owner, version, bytes).map(|_| ())
     }

@@ -16,7 +16,7 @@
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -169,6 +169,16 @@ impl Engine {
         wanted: impl Fn(&RunKey) -> bool,
         mut each: impl FnMut(RunKey, Vec<u8>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.each_run_while(keys, wanted, |key, run| each(key, run).map(ControlFlow::Continue))
+    }
+
+    /// The same, until `each` has enough.
+    pub(crate) fn each_run_while(
+        &self,
+        keys: Range<Vec<u8>>,
+        wanted: impl Fn(&RunKey) -> bool,
+        mut each: impl FnMut(RunKey, Vec<u8>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
         let mut from = keys.start;
         let mut current: Option<(RunKey, Vec<u8>, usize)> = None;
         while from < keys.end {
@@ -187,8 +197,10 @@ impl Engine {
                         *next += 1;
                     }
                     _ => {
-                        if let Some((run, bytes, _)) = current.take() {
-                            each(run, bytes)?;
+                        if let Some((run, bytes, _)) = current.take()
+                            && each(run, bytes)?.is_break()
+                        {
+                            return Ok(());
                         }
                         current = wanted(&run).then(|| (run, chunk.to_vec(), number + 1));
                         if current.is_some() && number != 0 {
@@ -198,7 +210,7 @@ impl Engine {
                 }
             }
         }
-        current.map_or(Ok(()), |(run, bytes, _)| each(run, bytes))
+        current.map_or(Ok(()), |(run, bytes, _)| each(run, bytes).map(|_| ()))
     }
 
     fn page(&self, keys: Range<Vec<u8>>) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {

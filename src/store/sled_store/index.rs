@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use meter::{Owner, PARTS};
 
+use super::stamps::Stamps;
+
 /// A partition is rewritten when what it keeps needlessly exceeds what it needs by this many bytes:
 /// below that a rewrite costs more than it saves.
 const SLACK: u64 = 64 << 10;
@@ -56,11 +58,13 @@ pub(crate) struct PartChange {
 #[derive(Debug)]
 pub(crate) struct Index {
     parts: Vec<PartIndex>,
+    /// Digests of the history.
+    pub stamps: Stamps,
 }
 
 impl Index {
     pub(crate) fn new() -> Self {
-        Self { parts: vec![PartIndex::default(); usize::from(PARTS)] }
+        Self { parts: vec![PartIndex::default(); usize::from(PARTS)], stamps: Stamps::default() }
     }
 
     pub(crate) fn part(&self, part: u8) -> &PartIndex {

@@ -5,6 +5,7 @@
 //! I                                     identity and layout version
 //! C                                     number of the last commit
 //! D name 0 chunk(4)                     documents
+//! S day(4) chunk(4)                     digests of a day's history
 //! R part(1) commit(8) chunk(4)          rows
 //! H part(1) hour(4) commit(8) chunk(4)  history
 //! ```
@@ -29,6 +30,11 @@ impl RunKey {
     /// The postings to `hour` that `commit` wrote in `part`.
     pub(crate) fn history(part: u8, hour: i32, commit: u64) -> Self {
         Self([&[b'H', part][..], &ordered(hour), &commit.to_be_bytes()].concat())
+    }
+
+    /// The digests of a day's history.
+    pub(crate) fn stamps(day: i32) -> Self {
+        Self([&[b'S'][..], &ordered(day)].concat())
     }
 
     /// A document.
@@ -64,6 +70,12 @@ impl RunKey {
         Some((u32::from_be_bytes(*hour) ^ SIGN).cast_signed())
     }
 
+    /// The day of digests.
+    pub(crate) fn day(&self) -> Option<i32> {
+        let day = self.0.strip_prefix(b"S")?.first_chunk::<4>()?;
+        Some((u32::from_be_bytes(*day) ^ SIGN).cast_signed())
+    }
+
     /// The name of a document.
     pub(crate) fn document_name(&self) -> Option<&str> {
         std::str::from_utf8(self.0.strip_prefix(b"D")?.strip_suffix(&[0])?).ok()
@@ -81,9 +93,21 @@ pub(crate) fn history_of(part: u8, hours: &Range<i32>) -> Range<Vec<u8>> {
     edge(hours.start)..edge(hours.end)
 }
 
+/// The digests of all days.
+pub(crate) fn all_stamps() -> Range<Vec<u8>> {
+    vec![b'S']..vec![b'S' + 1]
+}
+
 /// All documents.
 pub(crate) fn documents() -> Range<Vec<u8>> {
     vec![b'D']..vec![b'D' + 1]
+}
+
+/// The documents with names from `from` to before `until`.
+pub(crate) fn documents_from(from: &str, until: &str) -> Range<Vec<u8>> {
+    // A name is followed by a zero, which none holds: so the keys' order is that of the names.
+    let edge = |name: &str| [b"D", name.as_bytes()].concat();
+    edge(from)..edge(until)
 }
 
 const SIGN: u32 = 1 << 31;
@@ -123,5 +147,7 @@ mod tests {
         assert_eq!(RunKey::rows(5, 258).chunk(3), [b'R', 5, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3]);
         assert_eq!(RunKey::history(5, 1, 2).chunk(0), [b'H', 5, 128, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
         assert_eq!(RunKey::document("a").chunk(1), [b'D', b'a', 0, 0, 0, 0, 1]);
+        assert_eq!(RunKey::stamps(-1).chunk(0), [b'S', 127, 255, 255, 255, 0, 0, 0, 0]);
+        assert_eq!(RunKey::stamps(-1).day(), Some(-1));
     }
 }

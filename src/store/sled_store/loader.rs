@@ -10,6 +10,7 @@ use super::engine::Engine;
 use super::index::{Index, PartChange, Place};
 use super::keys::{self, RunKey};
 use super::runs::RunReader;
+use super::stamps::{self, Stamps};
 use crate::directory::io_error;
 use crate::port::{Identity, ImageItem, StoreError};
 
@@ -28,6 +29,7 @@ pub(crate) fn create(directory: &Path, identity: Identity) -> Result<(), StoreEr
 pub(crate) struct Loader {
     engine: Engine,
     draft: Draft,
+    stamps: Stamps,
     number: u64,
     size: usize,
 }
@@ -38,7 +40,8 @@ impl Loader {
         std::fs::DirBuilder::new().create(directory).map_err(io_error(directory))?;
         let engine = Engine::open(directory)?;
         engine.apply(identity_writes(identity))?;
-        Ok(Self { engine, draft: Draft::new(1, Totals::default()), number: 1, size: 0 })
+        let draft = Draft::new(1, Totals::default());
+        Ok(Self { engine, draft, stamps: Stamps::default(), number: 1, size: 0 })
     }
 
     /// Takes in one item.
@@ -69,7 +72,11 @@ impl Loader {
         self.size = 0;
         self.number += 1;
         let next = Draft::new(self.number, self.draft.totals);
-        let (writes, _) = std::mem::replace(&mut self.draft, next).finish(&[]);
+        let draft = std::mem::replace(&mut self.draft, next);
+        let stamps = self.stamps.with(&draft.stamps);
+        let (mut writes, _) = draft.finish(&[]);
+        stamps.write(&mut writes);
+        self.stamps.replace(stamps);
         self.engine.apply(writes)
     }
 
@@ -132,6 +139,7 @@ pub(crate) fn read_index(engine: &Engine) -> Result<(Index, u64, Totals), StoreE
         let Totals { rows: expected, .. } = totals;
         return Err(engine.damaged(format!("it holds {rows} rows, not the {expected} of commit {last}, or older ones")));
     }
+    index.stamps = stamps::read(engine, last, totals.postings)?;
     Ok((index, last, totals))
 }
 

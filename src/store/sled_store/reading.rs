@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use meter::Owner;
 
+use super::documents::named;
 use super::draft::document_content;
 use super::engine::Engine;
 use super::index::{PartIndex, Place};
@@ -60,8 +61,7 @@ pub(super) fn read_documents(engine: &Engine) -> Result<Vec<(String, Vec<u8>)>, 
         keys::documents(),
         |_| true,
         |key, stored| {
-            let name = key.document_name().ok_or_else(|| engine.damaged("a document without a name"))?;
-            documents.push((name.to_owned(), document_content(stored).map_err(|e| engine.damaged(e))?));
+            documents.push(named(engine, &key, stored)?);
             Ok(())
         },
     )?;

@@ -177,6 +177,7 @@ mod tests {
             } else {
                 vec![]
             },
+            documents: vec![],
         };
         store.commit((0..OWNERS).map(commit).collect()).expect("commits");
     }

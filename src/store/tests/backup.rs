@@ -38,6 +38,7 @@ fn fill(store: &dyn Store, hosts: u8, seconds: u64) {
             next: dirty.next,
             row: records::encode_row(&dirty.state),
             history: dirty.settled.iter().map(|block| (block.hour, records::encode_hour(block))).collect(),
+            documents: vec![],
         });
         let outcomes = store.commit(commits.collect()).expect("commits");
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Won));
@@ -83,7 +84,14 @@ fn alter(store: &dyn Store, host: u8, change: impl FnOnce(&mut energy::OwnerStat
     let mut state = records::decode_row(&row.owner, &row.bytes).expect("a row");
     change(&mut state);
     let (expect, next) = (row.version, row.version + 1);
-    let commit = OwnerCommit { owner: row.owner, expect, next, row: records::encode_row(&state), history: Vec::new() };
+    let commit = OwnerCommit {
+        owner: row.owner,
+        expect,
+        next,
+        row: records::encode_row(&state),
+        history: vec![],
+        documents: vec![],
+    };
     assert_eq!(store.commit(vec![commit]).expect("commits"), [Outcome::Won]);
 }
 
@@ -117,11 +125,11 @@ fn a_doctored_row_posting_or_version_is_found_and_named() {
         cell: energy::Cell::of(Quality::Integrated, Energy::from_microjoules(5), 7),
     };
     let hour = Utc(START as i64).slot().hour().0;
-    let block = HourBlock { hour, cells: vec![cell] };
+    let block = HourBlock { hour, cells: vec![cell], cuts: vec![] };
     let row = store.load(&[owner(3)]).expect("loads").remove(0).expect("a row");
     let history = vec![(hour, records::encode_hour(&block))];
     let (expect, next) = (row.version, row.version + 1);
-    let commit = OwnerCommit { owner: row.owner, expect, next, row: row.bytes, history };
+    let commit = OwnerCommit { owner: row.owner, expect, next, row: row.bytes, history, documents: vec![] };
     store.commit(vec![commit]).expect("commits");
 
     let report = audit_store(&store).expect("audits");
@@ -151,6 +159,7 @@ fn rows_and_postings_that_are_none_are_found() {
         next: 1,
         row: row.into(),
         history: vec![(0, posting.into())],
+        documents: vec![],
     };
     let row = records::encode_row(&energy::OwnerState::new(owner(2)));
     store.commit(vec![commit(1, b"\x63rubbish", b""), commit(2, &row, b"\x01")]).expect("commits");

@@ -47,6 +47,7 @@ fn many_commits_of_ten_thousand_small_owners(data: &Path) {
             next: version + 1,
             row: vec![version as u8; 40],
             history: Vec::new(),
+            documents: Vec::new(),
         };
         store.commit(owners.iter().map(commit).collect()).expect("commits");
     };
@@ -67,7 +68,8 @@ fn commits_of_ten_thousand_values(data: &Path) {
     let commit = |version: u64| {
         let history = (0..10_000).map(|hour| (hour, vec![1; 20])).collect();
         let owner = host(1).expect("a host");
-        let commit = OwnerCommit { owner, expect: version, next: version + 1, row: vec![1; 40], history };
+        let commit =
+            OwnerCommit { owner, expect: version, next: version + 1, row: vec![1; 40], history, documents: vec![] };
         store.commit(vec![commit]).expect("commits");
     };
     (0..5).for_each(commit);

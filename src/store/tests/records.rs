@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use energy::{
-    Account, BootDate, Cell, Count, CrossCheck, Edge, Hole, HourBlock, HourCell, KnownContext, KnownDevice,
-    LabelsSince, Line, OpenSlot, OwnerState, Rare, RefusedCount, StoredAnswer, Stream, Tally,
+    Account, BootDate, Cell, Count, CrossCheck, Cut, CutCells, Edge, Hole, HourBlock, HourCell, HourCut, KnownContext,
+    KnownDevice, LabelsSince, Line, OpenSlot, OwnerState, Rare, RefusedCount, StoredAnswer, Stream, Tally,
 };
 use meter::{
-    AccountKey, ByQuality, Clock, Energy, Microjoules, Milliwatts, Owner, Position, Quality, Refusal, Scope, Slot, Utc,
+    AccountKey, Allocation, ByQuality, Clock, Energy, Hold, Microjoules, Milliwatts, Owner, Position, Quality, Refusal,
+    Scope, Slot, Utc,
 };
 use proptest::prelude::*;
 use store::records::{RecordError, decode_hour, decode_row, encode_hour, encode_row};
@@ -44,6 +45,15 @@ fn rare() -> Rare {
         check: CrossCheck { slot: Slot(14), counter: Energy(15), power: Energy(16) },
         flags: 17,
     }
+}
+
+/// A second after the beginning of slot 20.
+const CUT: Utc = Utc(20 * 900_000_000_000 + 1_000_000_000);
+
+fn job() -> Allocation {
+    let labels = [("k".to_owned(), "v".to_owned())].into();
+    let devices = vec!["GPU-1".into()];
+    Allocation { id: "7".into(), user: "u".into(), account: "a".into(), labels, devices, cores: 44, cores_of: 45 }
 }
 
 /// A state in which every field has a value of its own.
@@ -87,6 +97,10 @@ fn full_state() -> OwnerState {
                 cell(ByQuality::of(Quality::Integrated, Energy(100)), 900_000_000_000),
                 cell(ByQuality([Energy(1), Energy(0), Energy(-2)]), 70_000),
             ],
+            cuts: vec![CutCells {
+                at: CUT,
+                cells: vec![None, Some(cell(ByQuality::of(Quality::Counter, Energy(1)), 60_000))],
+            }],
         }],
         streams: vec![Stream {
             id: [0xBB; 16],
@@ -108,13 +122,34 @@ fn full_state() -> OwnerState {
         readings: 36,
         refused: vec![(Refusal::AboveCeiling, 37)],
         last_seen: Utc(38),
+        holds: vec![Hold { from: Utc(40), until: None, allocation: Arc::new(job()) }],
+        ended: vec![],
+        cuts: vec![Cut { at: CUT, late: vec![0, 300] }],
+        told: vec![42],
     }
 }
 
-/// The bytes of [`full_state`], written down by hand from bincode's rules: unsigned numbers below 251
+/// What was known before there were jobs.
+fn state_v1() -> OwnerState {
+    let mut state = full_state();
+    (state.holds, state.cuts, state.told) = (vec![], vec![], vec![]);
+    state.open[0].cuts.clear();
+    state
+}
+
+/// What version 2 has behind version 1: one hold, one cut with two late accounts, one mark, and one account's
+/// cell before the cut (a head of counter, the amount 1, 60,000 ns).
+const GOLDEN_MARKS: &str = "01 50 01 37 01 75 01 61 01 01 6b 01 76 01 05 4750552d31 2c 2d \
+    01 fd 00d46b5ebe200000 02 00 fb 2c01 01 2a 01 fd 00d46b5ebe200000 01 01 01 01 01 02 01 fb 60ea";
+
+fn golden_row() -> String {
+    format!("02{}{}", &golden_v1()[2..], GOLDEN_MARKS.replace(' ', ""))
+}
+
+/// The bytes of version 1 of [`full_state`], written down by hand from bincode's rules: unsigned numbers below 251
 /// are one byte, longer ones a mark (251, 252, 253, 254) and 2, 4, 8, 16 bytes little-endian; signed
 /// ones are zigzag (n as 2n, -n as 2n - 1); sequences begin with their length, options with 0 or 1.
-fn golden_row() -> String {
+fn golden_v1() -> String {
     let edge = |at: &str| format!("{at} 02 03 01 04 01 05 06");
     let hole = format!("{} {} 01 02 04 03 04", edge("0e"), edge("10"));
     let rare = format!("01 {hole} 09 14 16 01 {} 01 {} 1c 1e 20 11", edge("18"), edge("1a"),);
@@ -157,11 +192,17 @@ fn hex(bytes: &[u8]) -> String {
 
 fn block() -> HourBlock {
     let cell = |quarter, account, energy, covered_ns| HourCell { quarter, account, cell: Cell { energy, covered_ns } };
+    let cut = |since: i64, account, cell| HourCut { at: Utc(-5 * 3_600_000_000_000 + since), account, cell };
     HourBlock {
         hour: -5,
         cells: vec![
             cell(0, 0, ByQuality::of(Quality::Counter, Energy(1)), 900_000_000_000),
             cell(3, 300, ByQuality([Energy(0), Energy(2), Energy(-3)]), 0),
+        ],
+        cuts: vec![
+            cut(1, 0, Cell::default()),
+            cut(1, 300, Cell { energy: ByQuality::of(Quality::Integrated, Energy(3)), covered_ns: 5 }),
+            cut(3_599_999_999_999, 0, Cell::default()),
         ],
     }
 }
@@ -172,10 +213,29 @@ fn the_bytes_of_a_row_are_frozen() {
 }
 
 #[test]
+fn the_first_version_is_still_read() {
+    assert_eq!(decode_row(&owner(), &bytes(&golden_v1())), Ok(state_v1()));
+    let without = HourBlock { cuts: vec![], ..block() };
+    assert_eq!(decode_hour(-5, &bytes(&GOLDEN_HOUR.replace(' ', ""))), Ok(without));
+}
+
+/// Bytes in hexadecimal.
+fn bytes(text: &str) -> Vec<u8> {
+    let byte = |i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex");
+    (0..text.len() / 2).map(byte).collect()
+}
+
+/// Version 1 of [`block`].
+const GOLDEN_HOUR: &str = "01 02 00 fb2c01 02 09 36 03 02 04 05 01 00";
+
+#[test]
 fn the_bytes_of_a_posting_are_frozen() {
     // Version; accounts 0 and 300; heads: counter and whole, quarter 3 with integrated and estimated;
-    // amounts 1, 2, -3 in zigzag; covered 0.
-    assert_eq!(hex(&encode_hour(&block())), "01 02 00 fb2c01 02 09 36 03 02 04 05 01 00".replace(' ', ""));
+    // amounts 1, 2, -3 in zigzag; covered 0. Behind it two cuts: 1 ns after the hour began, with accounts 0 (a
+    // cell of zero) and 300, and at its end.
+    let before = "02 01 02 00 fb2c01 02 00 02 01 06 02 00 05 fd ff9fb83046030000 01 00 01 00 00 01 00";
+    let golden = format!("02{}{before}", &GOLDEN_HOUR[2..]);
+    assert_eq!(hex(&encode_hour(&block())), golden.replace(' ', ""));
 }
 
 #[test]
@@ -202,7 +262,7 @@ fn a_cut_or_lengthened_record_is_refused() {
 
 #[test]
 fn a_record_of_another_version_is_told_from_a_damaged_one() {
-    assert_eq!(decode_row(&owner(), &[2, 0]), Err(RecordError::Version(2)));
+    assert_eq!(decode_row(&owner(), &[3, 0]), Err(RecordError::Version(3)));
     assert_eq!(decode_hour(0, &[0]), Err(RecordError::Version(0)));
     assert_eq!(decode_hour(0, &[]), Err(RecordError::Empty));
 }
@@ -218,10 +278,7 @@ fn a_length_that_no_memory_holds_is_refused() {
 #[test]
 fn values_that_no_writer_writes_are_refused() {
     // A scope number 10 and a key with no account; reason 200 in the tally.
-    let row = |text: &str| {
-        let byte = |i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex");
-        (0..text.len() / 2).map(byte).collect::<Vec<u8>>()
-    };
+    let row = bytes;
     let bad_scope = golden_row().replace("0203054750552d310000", "020a054750552d310000");
     let bad_reason = golden_row().replace("24010325", "2401c825");
     for bad in [bad_scope, bad_reason] {
@@ -242,8 +299,8 @@ fn a_fully_covered_cell_of_one_quality_takes_eleven_bytes() {
         covered_ns: 900_000_000_000,
     };
     let cells = (0..40).map(|n| HourCell { quarter: (n / 10) as u8, account: n % 10, cell }).collect();
-    let bytes = encode_hour(&HourBlock { hour: 0, cells });
-    assert_eq!(bytes.len(), 5 + 40 * 11);
+    let bytes = encode_hour(&HourBlock { hour: 0, cells, cuts: vec![] });
+    assert_eq!(bytes.len(), 6 + 40 * 11);
 }
 
 proptest! {
@@ -256,7 +313,12 @@ proptest! {
             let amount = |n: usize| Energy(if present[n] { i128::from(amounts[n]) << 40 } else { 0 });
             HourCell { quarter, account, cell: Cell { energy: ByQuality([amount(0), amount(1), amount(2)]), covered_ns } }
         });
-        let block = HourBlock { hour, cells: cells.collect() };
+        let cells: Vec<HourCell> = cells.collect();
+        let begun = i64::from(hour).checked_mul(3_600_000_000_000).map(Utc);
+        // One instant per cell, ascending; hours beyond ±292 years have none.
+        let cut = |(number, cell): (i64, &HourCell)| Some(HourCut { at: Utc(begun?.0.checked_add(number)?), account: cell.account, cell: cell.cell });
+        let cuts = (0..).zip(&cells).filter_map(cut).collect();
+        let block = HourBlock { hour, cells, cuts };
         prop_assert_eq!(decode_hour(hour, &encode_hour(&block)), Ok(block));
     }
 
@@ -283,8 +345,10 @@ proptest! {
 
     #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), flip in any::<(u16, u8)>()) {
-        let versioned = [&[1], &bytes[..]].concat();
-        let _ = (decode_row(&owner(), &versioned), decode_hour(0, &versioned));
+        for version in [1, 2] {
+            let versioned = [&[version], &bytes[..]].concat();
+            let _ = (decode_row(&owner(), &versioned), decode_hour(0, &versioned));
+        }
         // Nearly right bytes get further than random ones.
         let mut row = encode_row(&full_state());
         let place = usize::from(flip.0) % row.len();

@@ -4,8 +4,8 @@
 #![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use meter::{
-    AccountKey, Clock, Context, DeviceDecl, Energy, Labels, Microjoules, Milliwatts, Owner, Position, Reading, Record,
-    Refusal, Sample, Scope, Span, Summary,
+    AccountKey, Allocation, Clock, Context, DeviceDecl, Energy, Labels, Mark, Microjoules, Milliwatts, Owner, Position,
+    Reading, Record, Refusal, Sample, Scope, Span, Summary,
 };
 use wire::{Answer, Append, AppendAnswer, Hello, Post, RefusedCount, SentAt, WireError};
 
@@ -151,6 +151,58 @@ fn a_summary_worked_out_by_hand() {
     // A span that ends before it begins, or beyond its record, is none.
     let beyond = "020807060504030201e80701030dd804f4050506ac0200008001073c01040202";
     assert_eq!(wire::decode_record(&bytes(beyond)), Err(WireError::Malformed("a span outside its record")));
+}
+
+#[test]
+fn marks_worked_out_by_hand() {
+    let allocation = Allocation {
+        id: "47".into(),
+        user: "ann".into(),
+        account: "".into(),
+        labels: Labels::from([("p".into(), "q".into())]),
+        devices: vec!["a".into(), "b".into()],
+        cores: 64,
+        cores_of: 256,
+    };
+    let record =
+        |mark| Record { context: 0x0102_0304_0506_0708, at: 1000, mark: Some(Box::new(mark)), ..Record::default() };
+    // version 03 · context · at 1000 · begins 00 · "47" · "ann" · "" · one label "p" "q" · two devices "a" "b" ·
+    // 64 cores · of 256: 80 02. Then one that ends, and one that only cuts.
+    for (mark, expected) in [
+        (Mark::Start(allocation.into()), "030807060504030201e807000234370361 6e6e0001017001710201610162408002"),
+        (Mark::Stop("47".into()), "030807060504030201e80701023437"),
+        (Mark::Cut, "030807060504030201e80702"),
+    ] {
+        let expected = expected.replace(' ', "");
+        assert_eq!(hex(&wire::encode_record(&record(mark.clone()))), expected);
+        assert_eq!(wire::decode_record(&bytes(&expected)), Ok(record(mark)));
+    }
+    // Devices out of order, labels twice, no id, more cores than there are, an id that is a line of nobody's.
+    for bad in [
+        "000234370361 6e6e0001017001710201620161408002",
+        "000234370361 6e6e00020170017101700171020161016240 8002",
+        "00000361 6e6e000101700171020161016240 8002",
+        "000234370361 6e6e000101700171020161016280 0240",
+        "010228 69",
+        "03",
+    ] {
+        let bad = format!("030807060504030201e807{}", bad.replace(' ', ""));
+        assert!(matches!(wire::decode_record(&bytes(&bad)), Err(WireError::Malformed(_))), "{bad}");
+    }
+}
+
+#[test]
+fn a_mark_in_a_post_worked_out_by_hand() {
+    let mark = Record { context: 1, at: 7, mark: Some(Box::new(Mark::Cut)), ..Record::default() };
+    let mut post = post();
+    post.appends[0].hello = None;
+    post.appends[0].records = vec![mark];
+    let packed = wire::encode_post(&post).expect("a good post");
+    // One context, units 1 ns and 10^9 · one record: place 0, shape follows · no runs · 7 in zigzag · section 03 ·
+    // one mark · of record 0 · 11 bytes.
+    let golden = "01 0100000000000000 0c 01 01 00 0e 03 01 00 0b 03 0100000000000000 07 02".replace(' ', "");
+    assert!(hex(&packed).ends_with(&golden), "{}", hex(&packed));
+    assert_eq!(wire::decode_post(&packed), Ok(post));
 }
 
 #[test]

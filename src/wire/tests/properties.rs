@@ -2,15 +2,15 @@
 #![expect(clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use meter::{
-    AccountKey, Clock, Context, DeviceDecl, Energy, Labels, Microjoules, Milliwatts, Owner, Position, Reading, Record,
-    Refusal, Sample, Scope, Span, Summary,
+    AccountKey, Allocation, Clock, Context, DeviceDecl, Energy, Labels, Mark, Microjoules, Milliwatts, Owner, Position,
+    Reading, Record, Refusal, Sample, Scope, Span, Summary,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use wire::{Answer, Append, AppendAnswer, Hello, Post, RefusedCount, SentAt, WireError};
 
 fn refusal() -> impl Strategy<Value = Refusal> {
-    (0..14_u8).prop_map(|number| Refusal::from_number(number).expect("a reason"))
+    (0..16_u8).prop_map(|number| Refusal::from_number(number).expect("a reason"))
 }
 
 /// Numbers of every magnitude, often whole multiples of the units that packing looks for.
@@ -70,10 +70,24 @@ fn summary() -> impl Strategy<Value = Record> {
     })
 }
 
-/// Looks, and now and then a summary of many.
+fn mark() -> impl Strategy<Value = Record> {
+    let labels = btree_map("[a-z][a-z0-9_./-]{0,10}", "[ -~äß]{0,20}", 0..4);
+    let devices = btree_set("[A-Za-z0-9._:/-]{1,20}", 0..5);
+    let job = ("[a-z0-9_]{1,20}", "[a-zäß]{0,9}", "[a-z]{0,9}", labels, devices, 0..65_536_u32, 0..65_536_u32);
+    let start = job.prop_map(|(id, user, account, labels, devices, cores, cores_of)| {
+        let devices = devices.into_iter().map(Into::into).collect();
+        let (cores, cores_of) = if cores_of > 0 { (cores % cores_of, cores_of) } else { (cores, 0) };
+        let (id, user, account) = (id.into(), user.into(), account.into());
+        Mark::Start(Allocation { id, user, account, labels, devices, cores, cores_of }.into())
+    });
+    let mark = prop_oneof![start, "[a-z0-9_]{1,20}".prop_map(|id| Mark::Stop(id.into())), Just(Mark::Cut)];
+    (number(), mark).prop_map(|(at, mark)| Record { at, mark: Some(Box::new(mark)), ..Record::default() })
+}
+
+/// Looks, and now and then a summary of many or a mark.
 fn records(contexts: u64) -> impl Strategy<Value = Vec<Record>> {
     vec(
-        prop_oneof![9 => record(contexts), 1 => (summary(), 0..contexts).prop_map(|(summary, context)| Record { context, ..summary })],
+        prop_oneof![9 => record(contexts), 1 => (prop_oneof![summary(), mark()], 0..contexts).prop_map(|(other, context)| Record { context, ..other })],
         0..20,
     )
 }

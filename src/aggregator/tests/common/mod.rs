@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use aggregator::app::wall_clock;
-use aggregator::published::Snapshot;
 use aggregator::{Parts, Settings};
+use billing::published::Snapshot;
 use meter::Owner;
 use serde_json::Value;
 use store::{
@@ -19,11 +19,34 @@ use store::{
 };
 use tokio::sync::oneshot;
 
-/// A memory store with a gate before each commit.
+/// Holds up who passes while it is shut.
+#[derive(Default)]
+pub(crate) struct Gate {
+    is_shut: Mutex<bool>,
+    moved: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn shut(&self) {
+        *self.is_shut.lock().expect("the gate") = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.is_shut.lock().expect("the gate") = false;
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_shut = self.is_shut.lock().expect("the gate");
+        drop(self.moved.wait_while(is_shut, |is_shut| *is_shut).expect("the gate"));
+    }
+}
+
+/// A memory store with a gate before each commit, and one before history is read.
 pub(crate) struct TestStore {
     inner: MemoryStore,
-    shut: Mutex<bool>,
-    moved: Condvar,
+    pub(crate) commit_gate: Gate,
+    pub(crate) history_gate: Gate,
     pub(crate) failing: AtomicBool,
     pub(crate) panicking: AtomicBool,
     pub(crate) begun: AtomicUsize,
@@ -34,8 +57,8 @@ impl TestStore {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: MemoryStore::new([7; 16], 1),
-            shut: Mutex::new(false),
-            moved: Condvar::new(),
+            commit_gate: Gate::default(),
+            history_gate: Gate::default(),
             failing: AtomicBool::new(false),
             panicking: AtomicBool::new(false),
             begun: AtomicUsize::new(0),
@@ -44,12 +67,11 @@ impl TestStore {
     }
 
     pub(crate) fn shut(&self) {
-        *self.shut.lock().expect("the gate") = true;
+        self.commit_gate.shut();
     }
 
     pub(crate) fn open(&self) {
-        *self.shut.lock().expect("the gate") = false;
-        self.moved.notify_all();
+        self.commit_gate.open();
     }
 
     pub(crate) fn fail(&self, failing: bool) {
@@ -69,10 +91,7 @@ impl Store for TestStore {
 
     fn commit(&self, commits: Vec<OwnerCommit>) -> Result<Vec<Outcome>, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        let mut shut = self.shut.lock().expect("the gate");
-        while *shut {
-            shut = self.moved.wait(shut).expect("the gate");
-        }
+        self.commit_gate.pass();
         assert!(!self.panicking.load(Ordering::SeqCst), "the store was told to panic");
         self.check()?;
         self.commits.fetch_add(1, Ordering::SeqCst);
@@ -84,6 +103,7 @@ impl Store for TestStore {
     }
 
     fn history(&self, query: &HistoryQuery, each: &mut dyn FnMut(HistoryEntry)) -> Result<(), StoreError> {
+        self.history_gate.pass();
         self.inner.history(query, each)
     }
 
@@ -95,13 +115,17 @@ impl Store for TestStore {
         self.inner.durability()
     }
 
-    fn put_document(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_documents(&self, documents: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         self.check()?;
-        self.inner.put_document(name, bytes)
+        self.inner.put_documents(documents)
     }
 
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.document(name)
+    }
+
+    fn documents(&self, from: &str, until: &str, each: &mut dyn FnMut(String, Vec<u8>)) -> Result<(), StoreError> {
+        self.inner.documents(from, until, each)
     }
 
     fn commit_number(&self) -> u64 {
@@ -160,7 +184,7 @@ impl Server {
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.app.published.load()
+        self.app.books.published.load()
     }
 
     pub(crate) fn stop(&mut self) {
@@ -269,7 +293,7 @@ impl Response {
 }
 
 /// Waits until `what` holds.
-pub(crate) fn until(what: impl Fn() -> bool) {
+pub(crate) fn until(mut what: impl FnMut() -> bool) {
     let start = Instant::now();
     while !what() {
         assert!(start.elapsed() < Duration::from_secs(10), "it never came to pass");

@@ -74,7 +74,7 @@ impl Fleet {
         for (account, cell) in state.accounts.iter_mut().zip(cells) {
             account.lifetime += cell.energy;
         }
-        state.open.push(OpenSlot { slot, cells: cells.to_vec() });
+        state.open.push(OpenSlot { slot, cells: cells.to_vec(), cuts: vec![] });
     }
 
     /// Commits an owner's row; its open slots leave as postings, but for those from `keep` on.
@@ -92,13 +92,16 @@ impl Fleet {
                 cell: *cell,
             }));
         }
-        let history = hours.into_iter().map(|(hour, cells)| (hour, records::encode_hour(&HourBlock { hour, cells })));
+        let history = hours
+            .into_iter()
+            .map(|(hour, cells)| (hour, records::encode_hour(&HourBlock { hour, cells, cuts: vec![] })));
         let commit = OwnerCommit {
             owner: owner.clone(),
             expect: *version,
             next: *version + 1,
             row: records::encode_row(state),
             history: history.collect(),
+            documents: vec![],
         };
         *version += 1;
         let outcomes = self.store.commit(vec![commit]).expect("a store in memory");
@@ -114,8 +117,8 @@ impl Fleet {
     }
 
     /// What a reader holds that loaded the rows now.
-    pub(crate) fn snapshot(&self, as_of: Utc) -> aggregator::published::Snapshot {
-        let mut snapshot = aggregator::published::Snapshot::empty(self.store.identity().generation, as_of);
+    pub(crate) fn snapshot(&self, as_of: Utc) -> billing::published::Snapshot {
+        let mut snapshot = billing::published::Snapshot::empty(self.store.identity().generation, as_of);
         for (state, version) in self.rows.values() {
             snapshot.put(Arc::new(state.clone()), *version);
         }

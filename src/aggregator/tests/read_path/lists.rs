@@ -118,6 +118,33 @@ fn pages_follow_each_other_by_cursor() {
 }
 
 #[test]
+fn prices_come_in_pages_and_each_of_them_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rate = |site: &str| format!("[[rate]]\n{site}currency = \"EUR\"\nprice_per_kwh = \"0.20\"\n\n");
+    let sites: Vec<String> = [String::new()].into_iter().chain((0..7).map(|n| format!("site = \"s{n}\"\n"))).collect();
+    let file = folder.path().join("rates.toml");
+    std::fs::write(&file, sites.iter().rev().map(|site| rate(site)).collect::<String>()).expect("written");
+    let mut settings = Settings::default();
+    settings.files.rates = file.display().to_string();
+    let server = Server::on(Fleet::new().store, settings, now);
+    let prices = |page: &Value| page["prices"].as_array().expect("prices").clone();
+    let whole = server.json("/api/v1/rates");
+    assert_eq!((prices(&whole).len(), &whole["next_cursor"]), (8, &Value::Null));
+    let (mut seen, mut path, mut pages) = (Vec::new(), "/api/v1/rates?limit=3".to_owned(), 0);
+    loop {
+        let page = server.json(&path);
+        assert_eq!(page["file"], whole["file"]);
+        seen.extend(prices(&page));
+        pages += 1;
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/api/v1/rates?limit=3&cursor={cursor}");
+    }
+    assert_eq!((pages, &seen), (3, &prices(&whole)));
+    let told: Vec<&str> = seen.iter().map(|price| price["labels"]["site"].as_str().unwrap_or("")).collect();
+    assert_eq!(told, ["", "s0", "s1", "s2", "s3", "s4", "s5", "s6"]);
+}
+
+#[test]
 fn the_rollup_answers_as_the_contract_says() {
     let (server, _folder) = served();
     let window = "window=2026-10-05T00:00:00Z,2026-10-05T01:00:00Z";
@@ -151,9 +178,9 @@ fn a_bad_question_names_the_parameter_and_what_would_be_right() {
         ("rollup?window=24h&group=team", 400, "unknown-parameter", "by"),
         ("rollup?window=24h&window=7d", 400, "repeated-parameter", "window"),
         ("report?window=24h&format=pdf", 400, "bad-parameter", "csv"),
-        ("report?window=24h&format=focus", 501, "format-not-available", "json, csv"),
         ("hosts?limit=0", 400, "bad-parameter", "1 to 10000"),
         ("hosts?cursor=zz", 400, "bad-cursor", "cursor"),
+        ("rates?cursor=zz", 400, "bad-cursor", "cursor"),
         ("hosts?state=gone", 400, "bad-parameter", "never_seen"),
         ("top?by=device", 400, "unknown-key", "rollup"),
         ("top?limit=many", 400, "bad-parameter", "1 to 1000"),

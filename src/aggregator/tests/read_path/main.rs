@@ -3,12 +3,18 @@
 #![cfg(test)]
 
 mod boundary;
+mod closer;
+mod days;
+mod events;
+mod first_view;
 mod fleet;
-mod inventory;
+mod head;
+mod hidden;
+mod jobs;
 mod lists;
 mod metrics;
+mod openapi;
 mod page;
 mod partitions;
 mod rollup;
 mod served;
-mod topology;

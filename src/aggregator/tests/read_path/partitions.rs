@@ -10,21 +10,21 @@ use crate::rollup::Ask;
 
 const S: i32 = MONDAY.0;
 /// Three days and a bit, so that the ratio of one day decides on the next.
-const SLOTS: i32 = 3 * 96 + 5;
+pub(crate) const SLOTS: i32 = 3 * 96 + 5;
 const SECOND: i64 = 1_000_000_000;
 
 /// Numbers by seed (splitmix64).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % most
     }
 
-    fn one_in(&mut self, times: u64) -> bool {
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }
@@ -87,7 +87,7 @@ fn add(fleet: &mut Fleet, owner: &Owner, accounts: &[(Scope, &str, u64)], dice: 
 const GPUS: [&str; 2] = ["GPU-5a1c0000-1234-abcd-ef00-000000000001", "GPU-5a1c0000-1234-abcd-ef00-000000000002"];
 
 /// Hosts a and b with what meters they have, c with a BMC of its own, d to f in an enclosure of which one moves.
-fn made_by(dice: &mut Dice) -> (Fleet, String) {
+pub(crate) fn made_by(dice: &mut Dice) -> (Fleet, String) {
     let mut fleet = Fleet::new();
     let meters = ["wall", "bmc", "dcmi", "psu-1", "psu-2", "acpi-power-meter", "bmc/psu-1"];
     for name in ["a", "b", "c", "d", "e", "f"] {

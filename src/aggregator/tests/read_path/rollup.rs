@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aggregator::inventory::read::inventory;
-use aggregator::lines::Figures;
-use aggregator::published::Snapshot;
-use aggregator::query::{CostQuery, Zone, label_keys};
-use aggregator::topology::Topology;
+use aggregator::query::{CostQuery, HeldQuery, Zone, label_keys};
+use billing::Figures;
+use billing::daybook::DayBook;
+use billing::inventory::read::inventory;
+use billing::published::Snapshot;
+use billing::topology::Topology;
 use cost::{Answer, By, RateCard, Step, Where, Window};
 use energy::boundary::Ratio;
 use meter::{ByQuality, Energy, Owner, OwnerKind, Quality, Scope, Slot, Utc};
@@ -20,13 +21,23 @@ pub(crate) struct Ask<'a> {
     pub(crate) topology: Topology,
     now: Utc,
     pub(crate) factor: Ratio,
+    pub(crate) days: Option<&'a DayBook>,
+    pub(crate) card: RateCard,
 }
 
 impl<'a> Ask<'a> {
     pub(crate) fn of(fleet: &'a Fleet, csv: &str, now: Utc) -> Self {
         let inventory = inventory("inventory.csv", csv.as_bytes()).expect("a good inventory");
         let topology = Topology::new(inventory.into(), fleet.snapshot(now).hardware());
-        Self { fleet, snapshot: fleet.snapshot(now), topology, now, factor: Ratio::default() }
+        Self {
+            fleet,
+            snapshot: fleet.snapshot(now),
+            topology,
+            now,
+            factor: Ratio::default(),
+            days: None,
+            card: RateCard::default(),
+        }
     }
 
     pub(crate) fn answer(&self, by: &str, select: &str, step: Option<Step>, slots: std::ops::Range<i32>) -> Answer {
@@ -37,11 +48,15 @@ impl<'a> Ask<'a> {
             select: Where::parse(select, &labels).expect("a filter"),
             step,
             zone: Zone::of("UTC").expect("a zone"),
+            held: HeldQuery::default(),
         };
-        let store: &dyn Store = &*self.fleet.store;
-        let figures =
-            Figures { snapshot: &self.snapshot, store, topology: &self.topology, now: self.now, factor: self.factor };
-        query.answer(&figures, &RateCard::default()).expect("an answer")
+        query.answer(&self.figures(), &self.card).expect("an answer")
+    }
+
+    pub(crate) fn figures(&self) -> Figures<'_> {
+        let (store, topology): (&dyn Store, _) = (&*self.fleet.store, &self.topology);
+        let (now, factor, days) = (self.now, self.factor, self.days);
+        Figures { snapshot: &self.snapshot, store, topology, now, factor, days }
     }
 
     /// Kilojoules by the values of `by`.

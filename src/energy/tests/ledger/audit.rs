@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use energy::{Audited, Cell, HourBlock, HourCell, Ledger, OpenSlot, OwnerState, Policy, StoredAnswer, audit};
-use meter::{Energy, Quality, Record, Slot};
+use meter::{Energy, Mark, Quality, Record, Slot};
 use proptest::prelude::*;
 
 /// A row with its version, and every posting with the version that wrote it.
@@ -49,7 +49,9 @@ fn two_hours() -> Kept {
             [power(at, 0, 100_000 + second), count(at, 1, second * 50_000_000)]
         })
     };
-    let early: Vec<Record> = read(0, 1000).collect();
+    let mut early: Vec<Record> = read(0, 1000).collect();
+    let mark = Some(Box::new(Mark::Cut));
+    early.insert(2 * 434, Record { context: 1, at: T0 + 433 * S + 7, mark, ..Record::default() });
     let late: Vec<Record> = read(1300, 3000).chain(read(4200, 7200)).collect();
     keep(&[&early, &late])
 }
@@ -73,7 +75,10 @@ fn a_sound_ledger_has_nothing_to_find_and_its_sums_are_the_readings() {
 /// One change, and what the audit must say of it.
 type Change = (&'static str, fn(&mut Kept));
 
-const CHANGES: [Change; 24] = [
+const CHANGES: [Change; 27] = [
+    ("cut-share", |kept| kept.postings[0].1.cuts[0].cell.covered_ns += 900 * S),
+    ("cut-share", |kept| kept.postings[0].1.cuts[1].cell.energy[Quality::Counter] = joules(1_000_000)),
+    ("cut-share", |kept| kept.postings[0].1.cuts[0].at.0 += 7_200 * S as i64),
     ("register-integrated", |kept| kept.state.accounts[0].lifetime[Quality::Integrated] += Energy(1)),
     ("register-counter", |kept| kept.state.accounts[1].lifetime[Quality::Counter] += Energy(-1)),
     ("register-estimated", |kept| kept.state.accounts[0].lifetime[Quality::Estimated] += Energy(1)),
@@ -99,7 +104,7 @@ const CHANGES: [Change; 24] = [
         let account = &mut kept.state.accounts[usize::from(cell.account)];
         account.lifetime += cell.cell.energy;
         account.covered_ns += cell.cell.covered_ns;
-        let block = HourBlock { cells: vec![cell], ..kept.postings[0].1 };
+        let block = HourBlock { cells: vec![cell], cuts: vec![], ..kept.postings[0].1 };
         kept.postings.push((1, block));
     }),
     ("posting-version", |kept| kept.postings[0].0 = kept.version + 1),
@@ -107,10 +112,10 @@ const CHANGES: [Change; 24] = [
     ("unknown-account", |kept| kept.postings[0].1.cells[0].account = 9),
     ("outside-span", |kept| {
         let cell = HourCell { quarter: 0, account: 0, cell: Cell::of(Quality::Integrated, Energy(1), 0) };
-        kept.postings.push((1, HourBlock { hour: 0, cells: vec![cell] }));
+        kept.postings.push((1, HourBlock { hour: 0, cells: vec![cell], cuts: vec![] }));
     }),
     ("open-slots", |kept| {
-        let open = OpenSlot { slot: Slot(kept.state.open[0].slot.0), cells: Vec::new() };
+        let open = OpenSlot { slot: Slot(kept.state.open[0].slot.0), cells: Vec::new(), cuts: Vec::new() };
         kept.state.open.push(open);
     }),
     ("register-counter", |kept| kept.state.open[0].cells[1].energy[Quality::Counter] += Energy(2)),

@@ -5,7 +5,9 @@
 mod audit;
 mod clocks;
 mod closed_forms;
+mod cuts;
 mod delivery;
+mod holds;
 mod identity;
 mod machine;
 mod precedence;

@@ -1,0 +1,72 @@
+//! Closed months beside figures that the ledger has today, for answers that are always worked out anew.
+
+use std::collections::BTreeSet;
+
+use cost::Window;
+use cost::closing::{ClosedFigure, Facts, Sum};
+
+use super::{Entry, Statements, failed};
+use crate::http::problem::Problem;
+
+/// Whose figure it is.
+#[derive(Clone, Debug)]
+pub struct Whose<'a> {
+    /// The sites, an empty text for those that name none; every site if absent.
+    pub sites: Option<BTreeSet<String>>,
+    /// Cluster and name of one host; all of them if absent.
+    pub host: Option<(&'a str, &'a str)>,
+}
+
+impl Statements {
+    /// What closed months say of a window, beside `today`; nothing if any part of it is open.
+    ///
+    /// # Errors
+    /// A problem if a statement cannot be read.
+    pub fn beside(&self, window: Window, whose: &Whose<'_>, today: &Sum) -> Result<Option<ClosedFigure>, Problem> {
+        let entries = self.around(window, whose.sites.as_ref());
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let statements = entries.iter().map(|entry| entry.head.original()).collect();
+        let edges = (window.start(), window.end());
+        let is_whole = entries.iter().all(|entry| (entry.head.window.start, entry.head.window.end) == edges);
+        let total = if is_whole { Some(self.total_of(&entries, whose)?) } else { None };
+        Ok(Some(ClosedFigure::new(statements, total, today)))
+    }
+
+    /// The newest statements in whose months a window lies: one of each of these sites, or of every site there is.
+    fn around(&self, window: Window, sites: Option<&BTreeSet<String>>) -> Vec<Entry> {
+        let holds = |entry: &Entry| entry.head.window.start <= window.start() && window.end() <= entry.head.window.end;
+        // The newest version of a month and site comes first.
+        let mut newest = self.list();
+        newest.dedup_by(|next, kept| (&next.head.period, &next.head.site) == (&kept.head.period, &kept.head.site));
+        let around: Vec<Entry> = newest.iter().filter(|entry| holds(entry)).cloned().collect();
+        let is_closed = match (sites, around.first()) {
+            (Some(sites), _) => sites.iter().all(|site| around.iter().any(|entry| entry.head.site == *site)),
+            (None, Some(first)) => {
+                let period = &first.head.period;
+                self.shelf.is_complete(period)
+                    && newest.iter().filter(|entry| entry.head.period == *period).all(holds)
+                    && around.iter().all(|entry| entry.head.period == *period)
+            }
+            (None, None) => false,
+        };
+        let is_asked = |entry: &Entry| sites.is_none_or(|sites| sites.contains(&entry.head.site));
+        if is_closed { around.into_iter().filter(is_asked).collect() } else { Vec::new() }
+    }
+
+    /// What statements have, rounded as one total.
+    fn total_of(&self, entries: &[Entry], whose: &Whose<'_>) -> Result<Sum, Problem> {
+        let (mut facts, mut head) = (Facts::default(), None);
+        for entry in entries {
+            let closed = self.read(entry).map_err(|error| failed(&error))?;
+            facts.extend(match whose.host {
+                Some((cluster, host)) => closed.facts_of_host(cluster, host),
+                None => closed.facts(),
+            });
+            head = Some(&entry.head);
+        }
+        let total = head.map(|head| facts.answer(&[], head.window, &head.tz, head.closed_at).total);
+        Ok(total.as_ref().map(Sum::of).unwrap_or_default())
+    }
+}
