@@ -14,12 +14,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backfill::BackfillArgs;
 use crate::config::{ConfigError, Settings};
 use crate::jobs::{command, report};
 use crate::manual::{self, CompletionsArgs, ManArgs};
 use crate::run::{self, StartError};
 use crate::sources::{self, Roots};
-use crate::{probe, replay_command};
+use crate::{backfill, probe, replay_command};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -45,6 +46,8 @@ enum Command {
     Probe(ProbeArgs),
     /// Send recorded readings (CSV, also gzipped) with their own time stamps
     Replay(ReplayArgs),
+    /// Send what a Prometheus server remembers of the exporters that are configured, scrape by scrape
+    Backfill(BackfillArgs),
     /// Print a script that completes this command line in a shell
     Completions(CompletionsArgs),
     /// Write the man pages
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
             Ok(settings) => replay_command::replay(args, settings),
             Err(error) => fail(End::Usage, &error),
         },
+        Command::Backfill(args) => backfill::backfill(&args),
         Command::Completions(args) => written(manual::completions(Cli::command(), args)),
         Command::Man(args) => written(manual::man(Cli::command(), &args)),
     }));

@@ -14,6 +14,7 @@ use crate::jobs::settings::JobsSettings;
 use crate::metrics::settings::MetricsSettings;
 use crate::sources::SourcesSettings;
 use crate::sources::rapl::PERIOD_MAX_MS;
+use crate::{identity, link};
 
 /// What our environment variables begin with.
 const PREFIX: &str = "WATTLEDGER_AGENT";
@@ -155,6 +156,18 @@ impl Settings {
 
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |text: String| Err(ConfigError::Value(text));
+        for (key, cluster, host) in
+            [("agent.cluster", &*self.agent.cluster, "any"), ("agent.host", "default", &self.agent.host)]
+        {
+            if let Err(why) = identity::owner(cluster, host) {
+                return wrong(format!("{key}: {why}"));
+            }
+        }
+        for server in &self.uplink.servers {
+            if let Err(why) = link::address(server) {
+                return wrong(format!("uplink.servers: {why}"));
+            }
+        }
         if self.uplink.interval_s == 0 || self.uplink.interval_s > 3600 {
             return wrong(format!("uplink.interval_s = {}: it lies between 1 and 3600", self.uplink.interval_s));
         }
@@ -309,6 +322,14 @@ mod tests {
         assert!(in_file("[sources.rapl]\nperiod_ms = 15000").is_ok());
         let error = in_file("[sources.rapl]\nperiod_ms = 15001").expect_err("two wraps could pass unseen");
         assert!(error.to_string().contains("sources.rapl.period_ms"), "{error}");
+        for (text, key) in [
+            ("[agent]\nhost = \"a b\"", "agent.host"),
+            ("[agent]\ncluster = \"a/b\"", "agent.cluster"),
+            ("[uplink]\nservers = [\"http://a:1\", \"b:2\"]", "uplink.servers: \"b:2\""),
+        ] {
+            let error = in_file(text).expect_err(text).to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
         assert!(in_file("[uplink]\ninterval_s = 0").is_err() && in_file("[labels]\nteam = \"a\\nb\"").is_err());
         assert!(Settings::load(Some(Path::new("/nowhere/agent.toml")), &[]).is_err());
     }

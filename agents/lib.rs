@@ -5,6 +5,7 @@
 //! and [`outbox`] and knows no clock and no socket; the actors around them are thin.
 
 mod alarm;
+mod backfill;
 pub mod claims;
 pub mod cli;
 pub mod clock;

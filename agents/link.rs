@@ -75,17 +75,19 @@ pub enum LinkError {
     },
 }
 
+/// Where an aggregator takes readings, by its address.
+pub(crate) fn address(text: &str) -> Result<Url, LinkError> {
+    let base = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    base.and_then(|base| base.join("/api/v1/ingest").ok()).ok_or_else(|| LinkError::Address(text.to_owned()))
+}
+
 impl Link {
     /// A link to these aggregators; a request takes at most `timeout`.
     ///
     /// # Errors
     /// [`LinkError`] if an address is none, or there is none.
     pub fn new(servers: &[String], timeout: Duration) -> Result<Self, LinkError> {
-        let parse = |text: &String| {
-            let base = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            base.and_then(|base| base.join("/api/v1/ingest").ok()).ok_or_else(|| LinkError::Address(text.clone()))
-        };
-        let servers: Vec<Url> = servers.iter().map(parse).collect::<Result<_, _>>()?;
+        let servers: Vec<Url> = servers.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
         if servers.is_empty() {
             return Err(LinkError::NoServer);
         }

@@ -75,7 +75,7 @@ fn progress_bar(total: u64) -> ProgressBar {
 }
 
 /// The summary as printed.
-fn text(summary: &ReplaySummary) -> String {
+pub(crate) fn text(summary: &ReplaySummary) -> String {
     let tally = &summary.tally;
     let mut text = format!(
         "durable: {} records with {} readings of {} owners; booked {}, already covered {}\n",

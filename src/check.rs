@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use crate::offline::say;
 use crate::{Failure, check_settings};
 
+/// Most faults of a file that are told one by one.
+const TOLD_MAX: usize = 100;
+
 /// What to check.
 #[derive(Args)]
 pub(crate) struct CheckArgs {
@@ -62,6 +65,13 @@ struct Checked {
     found: Result<String, Vec<Fault>>,
 }
 
+impl CheckArgs {
+    /// An inventory.
+    pub(crate) fn inventory(file: &Path, format: Format) -> Self {
+        Self { files: vec![file.to_owned()], kind: Some(Kind::Inventory), format }
+    }
+}
+
 /// Checks and prints; fails as a fault of configuration if anything is wrong.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let checked: Vec<Checked> = args.files.iter().map(|path| Checked::of(path, args.kind)).collect();
@@ -96,7 +106,13 @@ impl Checked {
     fn tell(&self) {
         match &self.found {
             Ok(summary) => say(&format!("{}: {summary}: no faults", self.file)),
-            Err(faults) => faults.iter().for_each(|fault| say(&fault.line_of(&self.file))),
+            Err(faults) => {
+                faults.iter().take(TOLD_MAX).for_each(|fault| say(&fault.line_of(&self.file)));
+                let more = faults.len().saturating_sub(TOLD_MAX);
+                if more > 0 {
+                    say(&format!("{}: and {more} more; --format json has them all", self.file));
+                }
+            }
         }
     }
 

@@ -21,8 +21,8 @@ use backup::BackupArgs;
 use check::CheckArgs;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use console::{
-    BudgetsArgs, CloseArgs, ConsoleError, ExplainArgs, HostArgs, JobsArgs, MeterArgs, RatesArgs, ReconcileArgs,
-    ReportArgs, TopArgs,
+    BudgetsArgs, CloseArgs, ConsoleError, ExplainArgs, HostArgs, InventoryArgs, InventoryCommand, JobsArgs, MeterArgs,
+    RatesArgs, ReconcileArgs, ReportArgs, TopArgs,
 };
 use demo::{DemoArgs, DemoError};
 use restore::RestoreArgs;
@@ -60,6 +60,8 @@ enum Command {
     Report(ReportArgs),
     /// Rebind or retire hosts, list what belongs to nothing, and what administrators did.
     Host(HostArgs),
+    /// Show labels and topology in force, or tell what is wrong with them.
+    Inventory(InventoryArgs),
     /// What jobs used; past jobs from a scheduler's accounting.
     Jobs(JobsArgs),
     /// Run a command, and print what hosts used meanwhile.
@@ -132,6 +134,10 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Close(args) => Ok(console::close(&args).await?),
         Command::Report(args) => Ok(console::report(&args).await?),
         Command::Host(args) => Ok(console::host(&args).await?),
+        Command::Inventory(args) => match &args.command {
+            InventoryCommand::Check { file: Some(file), ask } => check::check(&CheckArgs::inventory(file, ask.format)),
+            _ => Ok(console::inventory(&args).await?),
+        },
         Command::Jobs(args) => Ok(console::jobs(&args).await?),
         Command::Meter(args) => match console::meter(&args).await? {
             0 => Ok(()),

@@ -17,6 +17,7 @@ mod accounts;
 mod client;
 mod exporters;
 mod gpus;
+mod history;
 mod hwmon;
 mod machines;
 mod page;
@@ -28,7 +29,9 @@ mod text;
 mod value;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+pub use history::{History, Past};
 pub use settings::{PrometheusSettings, ScrapeSettings};
 
 use super::target::{Discovery, Target};
@@ -49,6 +52,25 @@ impl Prometheus {
         let files = files.filter(|file| !file.as_os_str().is_empty()).cloned().collect();
         Self { settings: settings.clone(), cluster: cluster.into(), files }
     }
+
+    /// The targets as a Prometheus server remembers them, each with nothing remembered yet.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn pasts(&self) -> Result<Vec<Past>, String> {
+        self.settings.check()?;
+        Ok(targets::targets(&self.settings, &self.cluster)?.into_iter().map(Past::of).collect())
+    }
+}
+
+/// The memory of the Prometheus server at `access.url`, which is asked with the user, secrets and certificates of
+/// `access`. `matcher` says which series are a target's, with `{instance}` for its address and `{host}` for the name
+/// of its owner.
+///
+/// # Errors
+/// What is wrong with the address or the certificates.
+pub fn history(access: &ScrapeSettings, matcher: &str, timeout: Duration) -> Result<History, String> {
+    History::new(&access.url, client::Scraper::new(access, timeout)?, matcher)
 }
 
 impl Discovery for Prometheus {

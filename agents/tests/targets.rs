@@ -147,8 +147,11 @@ impl Stage {
         stage
     }
 
+    /// Writes the list, whole or not at all: it is followed.
     fn list(&self, listed: &str) {
-        std::fs::write(self.folder.path().join("targets"), listed).expect("a file");
+        let path = self.folder.path().join("targets");
+        std::fs::write(path.with_extension("new"), listed).expect("a file");
+        std::fs::rename(path.with_extension("new"), path).expect("a file");
     }
 
     fn start(&self) -> RunningAgent {

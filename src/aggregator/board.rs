@@ -172,7 +172,8 @@ impl Facts {
                 }
             }
         }
-        facts.refused = Refusal::ALL.into_iter().map(Refusal::code).zip(refused).filter(|(_, n)| *n > 0).collect();
+        let counted = Refusal::ALL.into_iter().zip(refused).filter(|(reason, count)| reason.is_fault() && *count > 0);
+        facts.refused = counted.map(|(reason, count)| (reason.code(), count)).collect();
         facts.refused.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         facts.flags = Flag::ALL.into_iter().map(Flag::code).zip(flags).filter(|(_, n)| *n > 0).collect();
         facts

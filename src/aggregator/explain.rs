@@ -75,7 +75,11 @@ pub fn explain(
         aliases: views.iter().filter(is_alias).map(|view| view.state.owner.name.to_string()).collect(),
         window: Edges { start: window.start(), end: window.end() },
         as_of: rfc3339(figures.snapshot.as_of),
-        status: if closed.is_some() { Status::Closed } else { Status::Provisional },
+        status: if closed.as_ref().is_some_and(|closed| closed.is_closed) {
+            Status::Closed
+        } else {
+            Status::Provisional
+        },
         closed,
         tz: question.zone.name.clone(),
         expected: (from < until).then_some(Edges { start: from, end: until }),

@@ -100,10 +100,19 @@ impl Scrape {
         for (reason, count) in owners().flat_map(|state| &state.refused) {
             counts[*reason as usize] += count;
         }
-        for (reason, count) in Refusal::ALL.into_iter().zip(counts) {
+        for (reason, count) in Refusal::ALL.into_iter().zip(counts).filter(|(reason, _)| reason.is_fault()) {
             text::series(out, refused.name, [("reason", reason.code()), ("gen", generation.as_str())]);
             text::value(out, count);
         }
+
+        let unknown = Family {
+            name: "wattledger_unknown_job_stops_total",
+            kind: Kind::Counter,
+            help: "Ends of jobs that nobody told the beginning of, or that had ended: no fault, and no reading.",
+        };
+        format.head(out, &unknown);
+        text::series(out, unknown.name, [("gen", generation.as_str())]);
+        text::value(out, counts[Refusal::UnknownJob as usize]);
 
         let fence = Family {
             name: "wattledger_fenced_joules_total",

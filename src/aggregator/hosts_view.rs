@@ -82,7 +82,7 @@ pub struct HostView {
     pub accounts: usize,
     /// Readings seen.
     pub readings: u64,
-    /// Readings refused, by reason.
+    /// Readings, and starts of jobs, refused, by reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Energy reported for time that was covered already: not booked.
     pub fenced_joules: f64,
@@ -150,6 +150,12 @@ impl EnergyView {
     }
 }
 
+/// What was refused of an owner, by reason.
+fn refused(state: &OwnerState) -> BTreeMap<&'static str, u64> {
+    let faults = state.refused.iter().filter(|(reason, _)| reason.is_fault());
+    faults.map(|(reason, count)| (reason.code(), *count)).collect()
+}
+
 /// The view of a host or chassis.
 #[must_use]
 pub fn host_view(whole: &Whole<'_>, topology: &Topology, now: Utc) -> HostView {
@@ -177,7 +183,7 @@ pub fn host_view(whole: &Whole<'_>, topology: &Topology, now: Utc) -> HostView {
         last_seen: state.map(|state| rfc3339(state.last_seen)),
         accounts: state.map_or(0, |state| state.accounts.len()),
         readings: state.map_or(0, |state| state.readings),
-        refused: state.map_or(&[][..], |s| &s.refused).iter().map(|(reason, count)| (reason.code(), *count)).collect(),
+        refused: state.map(refused).unwrap_or_default(),
         fenced_joules: state.map_or(Energy::ZERO, fenced).joules(),
         flags: host_flags(whole, topology),
         machine: state.and_then(|state| state.fingerprint).map(|machine| hex(&machine)),

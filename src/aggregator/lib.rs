@@ -91,8 +91,10 @@ pub enum AggregatorError {
     #[error("the system clock shows {0}: set it (timedatectl, chronyd) and start again; agents keep their readings")]
     Clock(String),
     /// The address cannot be listened on.
-    #[error("cannot listen: {source}")]
+    #[error("cannot listen on {address}: {source}; name another with --listen")]
     Listen {
+        /// The address, as it is configured.
+        address: String,
         /// Why.
         source: std::io::Error,
     },

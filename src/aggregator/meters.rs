@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use billing::Figures;
+use billing::figures::is_billed;
 use billing::holds::LONGEST_DAYS;
 use cost::{By, Carbon, Cost, Currency, ROWS_MAX, RateCard, Step, Where, Window};
 use energy::Account;
-use meter::{Owner, OwnerKind, SECOND_NS, Scope, Utc};
+use meter::{Owner, SECOND_NS, Scope, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
@@ -17,6 +18,7 @@ use utoipa::ToSchema;
 use crate::http::problem::Problem;
 use crate::query::{CostQuery, HeldQuery, Zone, cost_problem, rfc3339};
 use crate::recent::RecentPower;
+use crate::vitals::is_made_up;
 
 /// What the names of the documents begin with.
 const PREFIX: &str = "meter/";
@@ -63,12 +65,16 @@ pub struct MeasurementView {
     seconds: f64,
     /// Hosts that it is about.
     hosts: usize,
+    /// How many of these are simulated or replayed; absent if none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_up_hosts: Option<usize>,
     /// Whether it has ended and all readings up to its end are booked, of what was read when it began.
     complete: bool,
     energy_uj: String,
     energy_joules: f64,
     energy_kwh: f64,
     facility_kwh: f64,
+    /// The mean of the time that was measured; nothing if none was.
     average_watts: Option<f64>,
     peak_watts: Option<f64>,
     /// What the peak is the mean of: `10s`, or `15m` where no live graph reaches.
@@ -173,12 +179,9 @@ impl Desk<'_> {
         let mut owners = Vec::new();
         for view in self.figures.snapshot.owners() {
             let owner = &view.state.owner;
-            let is_billed = match owner.kind {
-                OwnerKind::Host => true,
-                OwnerKind::Chassis => topology.hosts_of(owner).is_none(),
-                OwnerKind::Meter => false,
-            };
-            if is_billed && crate::http::hosts::is_selected(&select, owner, Some(view), topology, now) {
+            let is_one = is_billed(owner, topology)
+                && crate::http::hosts::is_selected(&select, owner, Some(view), topology, now);
+            if is_one {
                 owners.push(owner.clone());
                 chassis.extend(topology.chassis_at(owner, now).cloned());
             }
@@ -201,7 +204,7 @@ impl Desk<'_> {
             unrounded.clear();
         }
         let seconds = span.end.since(span.start) as f64 / SECOND_NS as f64;
-        let average = (seconds > 0.0).then(|| total.energy_joules / seconds);
+        let average = average_watts(&total, &self.passed(span.clone(), &span));
         let peak = self.peak(one, &span, &owners)?;
         let is_booked = || owners.iter().chain(&chassis).all(|owner| self.is_booked(owner, &span));
         Ok(MeasurementView {
@@ -213,6 +216,7 @@ impl Desk<'_> {
             stop: one.stop.map(|_| rfc3339(span.end)),
             seconds,
             hosts: owners.len(),
+            made_up_hosts: Some(self.made_up(&owners)).filter(|hosts| *hosts > 0),
             complete: one.stop.is_some() && is_booked(),
             energy_uj: total.energy_uj.to_string(),
             energy_joules: total.energy_joules,
@@ -232,6 +236,23 @@ impl Desk<'_> {
             carbon: total.carbon,
             cost_hidden: self.hides_money,
         })
+    }
+
+    /// How many of these say that they are no live machines.
+    fn made_up(&self, owners: &[Owner]) -> usize {
+        let says_so = |owner: &&Owner| {
+            let view = self.figures.snapshot.owner(owner);
+            view.is_some_and(|view| {
+                is_made_up(&self.figures.topology.labels(owner, self.figures.now, &view.state.labels))
+            })
+        };
+        owners.iter().filter(says_so).count()
+    }
+
+    /// What has passed of an interval within a measurement: of time that is still to come nothing is expected.
+    fn passed(&self, interval: Range<Utc>, span: &Range<Utc>) -> Range<Utc> {
+        let end = interval.end.min(span.end).min(self.figures.now);
+        interval.start.max(span.start).min(end)..end
     }
 
     fn query(&self, one: &Measurement, span: &Range<Utc>, step: Option<Step>) -> Result<CostQuery, Problem> {
@@ -266,10 +287,7 @@ impl Desk<'_> {
             return Ok(None);
         }
         let rows = self.query(one, span, Some(Step::Quarter))?.answer(&self.figures, self.card)?.rows;
-        let watts = rows.iter().filter_map(|row| {
-            let ns = row.end.min(span.end).since(row.start.max(span.start));
-            (ns > 0).then(|| row.energy_joules / (ns as f64 / SECOND_NS as f64))
-        });
+        let watts = rows.iter().filter_map(|row| average_watts(row, &self.passed(row.start..row.end, span)));
         Ok(watts.reduce(f64::max).map(|watts| (watts, "15m")))
     }
 
@@ -281,6 +299,15 @@ impl Desk<'_> {
         let own = of.filter(|(key, _)| !matches!(key.scope, Scope::Pdu | Scope::Facility)).map(|(_, account)| account);
         own.filter(is_alive).all(|account| account.frontier.at >= span.end)
     }
+}
+
+/// The mean power of all hosts together, of what was measured while it was: time without readings is no time at
+/// which nothing was used. Nothing if no time was measured.
+fn average_watts(total: &cost::Row, passed: &Range<Utc>) -> Option<f64> {
+    let quality = &total.quality;
+    let passed_seconds = passed.end.since(passed.start) as f64 / SECOND_NS as f64;
+    let measured_seconds = passed_seconds * quality.covered_seconds / quality.expected_seconds;
+    (measured_seconds > 0.0).then(|| (total.energy_joules - quality.estimated_joules) / measured_seconds)
 }
 
 /// The highest sum of live graphs within a span, if all of these hosts' reach into it.

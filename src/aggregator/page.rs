@@ -92,7 +92,7 @@ impl PageView {
         let answer = app.answers.of(&app.books, &app.statements, &view.asked(&view.by))?;
         let first =
             app.answers.of(&app.books, &app.statements, &Asked { along: "", ..View::default().asked(&summary.key) })?;
-        let money = app.books.settings.server.show_cost;
+        let money = !app.books.hides_money();
         let now = Now::of(&board, &selected, &view);
         let is_priced = money && !(answer.rows.total.cost.is_empty() && summary.month.total.cost.is_empty());
         Ok(Self {

@@ -89,7 +89,8 @@ pub fn reconcile(
         question.site(site, &references, figures, card, statements)
     });
     let sites: Vec<Site> = sites.collect::<Result<_, _>>()?;
-    let is_closed = !sites.is_empty() && sites.iter().all(|site| site.closed.is_some());
+    let is_closed =
+        !sites.is_empty() && sites.iter().all(|site| site.closed.as_ref().is_some_and(|closed| closed.is_closed));
     Ok(Reconciliation {
         window: Edges { start: window.start(), end: window.end() },
         as_of: rfc3339(figures.snapshot.as_of),

@@ -126,8 +126,8 @@ fn announce(addr: SocketAddr) -> Result<(), AggregatorError> {
 /// # Errors
 /// [`AggregatorError`] if the settings, the clock, the store or the files cannot be used or the address is taken.
 pub async fn start(settings: Settings) -> Result<Running, AggregatorError> {
-    // Before the store is touched: a bad address must not cost a restore.
-    settings.addresses()?;
+    // Before the store is touched: a bad address or one that is taken must neither make a ledger nor cost a restore.
+    drop(listen(&settings)?);
     require_clock(wall_clock())?;
     let data = settings.data_dir();
     let exports = data.join("exports");
@@ -184,7 +184,7 @@ pub fn start_on(parts: Parts) -> Result<Running, AggregatorError> {
     let rates = Arc::new(follow_rates(&parts.settings)?);
     let budgets = Arc::new(follow_budgets(&parts.settings).map_err(AggregatorError::Configuration)?);
     let listener = listen(&parts.settings)?;
-    let addr = listener.local_addr().map_err(|source| AggregatorError::Listen { source })?;
+    let addr = listener.local_addr().map_err(|source| cannot_listen(&parts.settings, source))?;
 
     let shared = Shared {
         published: Arc::new(Published::new(snapshot)),
@@ -272,9 +272,15 @@ fn follow_rates(settings: &Settings) -> Result<Watched<RateCard>, AggregatorErro
 
 fn listen(settings: &Settings) -> Result<TcpListener, AggregatorError> {
     let addresses = settings.addresses()?;
-    let listener = TcpListener::bind(&*addresses).map_err(|source| AggregatorError::Listen { source })?;
-    listener.set_nonblocking(true).map_err(|source| AggregatorError::Listen { source })?;
-    Ok(listener)
+    let listener = TcpListener::bind(&*addresses).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|source| cannot_listen(settings, source))
+}
+
+fn cannot_listen(settings: &Settings, source: std::io::Error) -> AggregatorError {
+    AggregatorError::Listen { address: settings.server.listen.clone(), source }
 }
 
 /// What actors and requests share.

@@ -79,7 +79,7 @@ fn row(budget: &Standing) -> [String; 10] {
     let figure = |value: Decimal| format!("{} {}", grouped(shortened(value)), budget.unit);
     let share = |value: Decimal| format!("{} %", (value * Decimal::ONE_HUNDRED).round_dp(1));
     let state = match budget.state {
-        State::Ok => "ok",
+        State::Ok => "within",
         State::Warning => "warning",
         State::Exceeded => "EXCEEDED",
     };

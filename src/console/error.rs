@@ -86,12 +86,14 @@ pub enum ConsoleError {
 }
 
 impl ConsoleError {
-    /// The exit code that tells a script what failed: 2 for a question that cannot be asked so, 1 for
-    /// anything else.
+    /// The exit code that tells a script what failed: 2 for a question that cannot be asked so, as of a shell 127
+    /// for a command that is not there and 126 for one that cannot be run, 1 for anything else.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::BadServer(_) | Self::BadInput { .. } | Self::Refused { status: 400, .. } | Self::Usage(_) => 2,
+            Self::Command { why, .. } if why.kind() == std::io::ErrorKind::NotFound => 127,
+            Self::Command { .. } => 126,
             _ => 1,
         }
     }

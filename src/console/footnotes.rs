@@ -13,7 +13,10 @@ const ADJUSTED: usize = 20;
 /// What became known of closed months and is billed here, and what is to be paid.
 pub(crate) fn adjustments(answer: &Answer) -> Vec<String> {
     let line = |one: &Adjustment| {
-        let group: Vec<String> = one.by.iter().map(|(key, value)| format!("{}={}", plain(key), plain(value))).collect();
+        // The site is named already.
+        let is_said = |key: &str, value: &str| key == "site" && value == one.original.site;
+        let group = one.by.iter().filter(|(key, value)| !is_said(key, value));
+        let group: Vec<String> = group.map(|(key, value)| format!("{}={}", plain(key), plain(value))).collect();
         let at =
             if one.original.site.is_empty() { String::new() } else { format!(" at {}", plain(&one.original.site)) };
         let group = if group.is_empty() { String::new() } else { format!(", {}", group.join(" ")) };
@@ -64,9 +67,26 @@ pub(crate) fn closed(figure: &ClosedFigure) -> String {
             format!("it has {}: the figure of today DIFFERS, and is due as an adjustment", sum(total))
         }
         (Some(_), _) => "it has the same figure as today".to_owned(),
-        (None, _) => "this is a part of its month, of which it has no figure".to_owned(),
+        (None, _) if figure.is_closed => "this is a part of its month, of which it has no figure".to_owned(),
+        (None, _) => "the window reaches beyond what is closed, so there is no figure of theirs for it".to_owned(),
     };
     format!("closed: {}; {beside}", named.join(", "))
+}
+
+/// That there are statements, of which these figures are not.
+pub(crate) fn overlapped(answer: &Answer) -> Option<String> {
+    let named = |one: &Original| {
+        let site = if one.site.is_empty() { "(none)".into() } else { plain(&one.site) };
+        format!("{} at {site}", plain(&one.period))
+    };
+    let mut all: Vec<String> = answer.overlapped_statements.iter().take(NAMED).map(named).collect();
+    let more = answer.overlapped_statements.len().saturating_sub(NAMED);
+    if more > 0 {
+        all.push(format!("{more} more"));
+    }
+    let told = "closed in part, and these figures are those of today, not of statements";
+    (!all.is_empty())
+        .then(|| format!("{told}: {} (wattledger report --where site=… --tz … asks for one)", all.join(", ")))
 }
 
 /// How the energy came about, where it is not simply what meters showed.
@@ -95,10 +115,12 @@ pub(crate) fn methods(answer: &Answer) -> Vec<String> {
     lines
 }
 
-/// That not all figures are of machines.
-fn made_up(hosts: u64) -> String {
-    let (hosts, are) = if hosts == 1 { ("one host".to_owned(), "is") } else { (format!("{hosts} hosts"), "are") };
-    format!("made up in part: {hosts} {are} simulated or replayed, and no live machine")
+/// That figures are of hosts that are no live machines.
+pub(crate) fn made_up(hosts: u64) -> String {
+    match hosts {
+        1 => "made up: one host is simulated or replayed, no live machine".to_owned(),
+        _ => format!("made up: {hosts} hosts are simulated or replayed, no live machines"),
+    }
 }
 
 fn has_both(answer: &Answer) -> bool {

@@ -16,6 +16,7 @@ use crate::child::{self, Ended};
 use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::figures::{NOTHING, amount, duration, mass, percent, plain};
+use crate::footnotes::made_up;
 use crate::format::Format;
 use crate::report::write_out;
 use crate::span::short_span;
@@ -97,6 +98,8 @@ struct Measured {
     start: String,
     stop: Option<String>,
     hosts: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_up_hosts: Option<u64>,
     seconds: f64,
     complete: bool,
     energy_kwh: f64,
@@ -244,6 +247,9 @@ fn summary(measured: &Measured) -> String {
         }
     }
     text.push('\n');
+    if let Some(hosts) = measured.made_up_hosts {
+        let _ = writeln!(text, "  {}", made_up(hosts));
+    }
     if !measured.complete && measured.stop.is_some() {
         let _ = writeln!(
             text,
@@ -264,7 +270,7 @@ fn costs(measured: &Measured) -> String {
 }
 
 /// What is listed of each; what it costs comes last.
-const COLUMNS: [&str; 8] = ["ID", "NAME", "WHERE", "START", "STOP", "KWH", "AVERAGE", "COST"];
+const COLUMNS: [&str; 9] = ["ID", "NAME", "WHERE", "START", "STOP", "KWH", "AVERAGE", "COVERAGE", "COST"];
 
 fn listed(all: &[Measured]) -> String {
     if all.is_empty() {
@@ -283,7 +289,8 @@ fn listed(all: &[Measured]) -> String {
         let average = one.average_watts.map_or_else(|| NOTHING.to_owned(), |watts| format!("{watts:.1} W"));
         let kwh = format!("{:.6}", one.energy_kwh);
         let stop = one.stop.as_deref().unwrap_or("running");
-        let cells = [&one.id, &one.name, &one.filter, &one.start, stop, &kwh, &average, &cost].map(plain);
+        let covered = percent(one.covered_seconds, one.expected_seconds, false);
+        let cells = [&one.id, &one.name, &one.filter, &one.start, stop, &kwh, &average, &covered, &cost].map(plain);
         table.add_row(cells.into_iter().take(columns));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()

@@ -239,7 +239,7 @@ fn footer(answer: &Answer, left_out: &[String]) -> Vec<String> {
     lines.extend(total.cost.iter().filter_map(crate::footnotes::parts));
     if total.unpriced_kwh.abs() > 0.0 {
         let kwh = Decimal::from_f64_retain(total.unpriced_kwh).unwrap_or_default().round_dp(3);
-        lines.push(format!("not priced: {} kWh, for which no rate is in force", grouped(kwh)));
+        lines.push(format!("not priced: {} kWh, for which there is no rate, or a gap in its file", grouped(kwh)));
     }
     if let Some(grams) = total.carbon.location_grams {
         let partly = if total.carbon.without_factor_kwh.abs() > 0.0 { ", where a factor is known" } else { "" };
@@ -249,6 +249,7 @@ fn footer(answer: &Answer, left_out: &[String]) -> Vec<String> {
     if missing > 0.5 {
         lines.push(format!("not covered: {} of host time had no readings", duration(missing)));
     }
+    lines.extend(crate::footnotes::overlapped(answer));
     lines.extend(crate::footnotes::adjustments(answer));
     lines.extend(crate::footnotes::methods(answer));
     lines.extend(crate::footnotes::flags(answer));

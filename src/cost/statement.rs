@@ -47,6 +47,10 @@ pub struct Answer {
     /// The statements that the figures are of, if their month is closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<Original>,
+    /// Statements of other spans of time, or of more than was asked for, that share time with the window: the figures
+    /// are those of today, not theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlapped_statements: Vec<Original>,
     /// What became known of closed months after they were closed, where it falls due in this window; not
     /// in `rows` and `total`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

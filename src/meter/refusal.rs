@@ -87,6 +87,12 @@ impl Refusal {
         }
     }
 
+    /// Whether somebody should look into it.
+    #[must_use]
+    pub const fn is_fault(self) -> bool {
+        !matches!(self, Self::UnknownJob)
+    }
+
     /// The reason with this storage number.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {

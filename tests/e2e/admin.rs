@@ -63,7 +63,7 @@ fn a_backup_under_load_is_restored_and_the_agent_sends_what_it_lacks() {
     let url = format!("http://{address}");
     let file = home.write("fleet.csv", readings.csv());
     let server = home.start_with(&address, &[]);
-    let mut replay = spawn_replay(&home, &[text(&file), "--server", &url, "--speed", "60"]);
+    let mut replay = spawn_replay(&home, &[text(&file), "--server", &url, "--speed", "30"]);
     let durable = || counter(&url, "wattledger_readings_total", "");
     wait_for("durable readings", Duration::from_secs(60), || (durable() > 0.0).then_some(()));
 

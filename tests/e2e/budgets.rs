@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Point, Server, batch, get, now_ms, post_json, power, series, stream, wait_for, wattledger};
+use crate::harness::{
+    Home, Point, Server, await_one_day, batch, get, now_ms, post_json, power, series, stream, wait_for, wattledger,
+};
 
 const DAY: i64 = 86_400_000;
 const SECRET: &str = "s3cret-of-the-test";
@@ -67,6 +69,7 @@ impl Hook {
 
 /// The start of this month in UTC, its length, and now; in milliseconds.
 fn month() -> (i64, i64, i64) {
+    await_one_day();
     let now = now_ms();
     let start = first_of_month(now);
     (start, first_of_month(start + 32 * DAY) - start, now)
@@ -173,7 +176,7 @@ fn a_webhook_is_told_of_each_threshold_once_also_after_a_restart() {
     let hook = Hook::new();
     home.write("secret", format!("{SECRET}\n"));
     // 1 kW for 3.6 ms is 1 mWh: 85 % of the limit are used so far.
-    let used_mwh = (now - begin) / 3600 * 1000;
+    let used_mwh = (now - begin) * 10 / 36;
     let limit = used_mwh * 100 / 85;
     let budgets = format!(
         "[[budget]]\nname = \"nlp\"\nwhere = \"team=nlp\"\nkwh = \"{}\"\nwebhook = \"{}\"\nsecret_file = \"{}\"\n\n\
@@ -222,7 +225,8 @@ fn a_webhook_is_told_of_each_threshold_once_also_after_a_restart() {
     server.kill();
     let server = start(&home, &budgets);
     assert_eq!(standing(&server, "nlp")["thresholds"][1]["at"], at);
-    counted(&server, (begin, now), limit / 1000 * 3600 * 3 / 10);
+    // Three tenths of the limit: 1 mWh is 3.6 J. In whole joules, also in the first minutes of a month.
+    counted(&server, (begin, now), limit * 108 / 100);
     wait_for("the message after the restart", Duration::from_secs(60), || {
         let _ = get(&format!("{}/api/v1/budgets", server.url));
         (hook.told().len() >= 4).then_some(())

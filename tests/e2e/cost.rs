@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Home, Server, Writer, get, slot_ago_ms, slots_around, wattledger};
+use crate::harness::{Home, Server, Writer, await_one_day, get, slot_ago_ms, slots_around, wattledger};
 
 const RATES: &str = r#"
 [[rate]]
@@ -82,15 +82,21 @@ fn the_report_says_the_same_as_a_table_as_csv_and_as_json() {
 
 #[test]
 fn the_cost_of_this_month_is_a_metric_with_the_reports_figure() {
+    await_one_day();
     let home = Home::new();
     let (server, _) = fleet(&home);
     let answer = get(&format!("{}/api/v1/rollup?window=month", server.url)).json();
-    let shown = crate::harness::series(&server.url, "wattledger_cost_month_to_date");
-    for currency in ["EUR", "USD"] {
+    let shown = |currency: &str| {
+        let all = crate::harness::series(&server.url, "wattledger_cost_month_to_date");
         let label = format!("currency=\"{currency}\"");
-        let value = shown.iter().find(|(labels, _)| *labels == label).map(|(_, value)| *value);
+        all.iter().find(|(labels, _)| *labels == label).map(|(_, value)| *value)
+    };
+    for currency in ["EUR", "USD"] {
         let expected = amount(&answer["total"], currency).map(|text| text.parse::<f64>().expect("a number"));
-        assert_eq!(value, expected, "{currency}: {shown:?}");
+        // The metric is worked out now and then: it may be of the moment before the last host reported.
+        crate::harness::wait_for(&format!("{expected:?} {currency}"), std::time::Duration::from_secs(30), || {
+            (shown(currency) == expected).then_some(())
+        });
     }
 }
 

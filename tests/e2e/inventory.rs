@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use serde_json::Value;
 
-use crate::harness::{Home, Server, client, get};
+use crate::harness::{Home, Server, Writer, client, get, now_ms, power, wattledger};
 
 const CSV: &str = "host,team,chassis,valid_from\nnode[01-02],nlp,bmc-1,\nnode03,vision,,2026-10-01\n";
 
@@ -68,6 +68,40 @@ fn the_inventory_is_listed_read_and_replaced() {
     let sd = r#"[{"targets": ["node09:9100"], "labels": {"team": "ops"}}]"#;
     assert_eq!(put(&server, "application/json", None, sd).status(), StatusCode::OK);
     assert_eq!(named(&get(&format!("{}/api/v1/inventory", server.url)).json()), ["node09"]);
+}
+
+#[test]
+fn the_command_shows_what_is_in_force_and_tells_what_does_not_fit() {
+    let home = Home::new();
+    let server = served(&home);
+    let run = |arguments: &[&str]| wattledger(&home, &[&["inventory"], arguments, &["--server", &server.url]].concat());
+    let shown = run(&["show"]).ok().out;
+    assert!(shown.contains("default/node02  bmc-1    team=nlp"), "{shown}");
+    let all: Value = serde_json::from_str(&run(&["show", "--format", "json"]).ok().out).expect("JSON");
+    assert_eq!(all["owners"][2]["labels"][0]["from"], "2026-10-01T00:00:00Z");
+
+    // Two of three report, and one that nobody named.
+    for (number, host) in [(1, "node01"), (2, "node02"), (3, "stranger")] {
+        let reading = power("chassis", "wall", (now_ms(), Some(1_000_000)), 1000);
+        assert_eq!(Writer::new(&server.url, number, host).send(&[reading]).status, 200);
+    }
+    let checked = run(&["check"]);
+    assert_eq!(checked.status.code(), Some(1), "{}", checked.out);
+    for told in ["default/stranger: reports, and", "default/node03: is in the inventory and never reported"] {
+        assert!(checked.out.contains(told), "{}", checked.out);
+    }
+    assert!(!checked.out.contains("node01") && checked.err.contains("in 2 points"), "{} {}", checked.out, checked.err);
+    let misfits: Value = serde_json::from_str(&run(&["check", "--format", "json"]).out).expect("JSON");
+    assert_eq!(misfits["unnamed"], serde_json::json!(["default/stranger"]));
+    assert_eq!(put(&server, "text/csv", None, "host,team\nnode[01-02],nlp\nstranger,\n").status(), StatusCode::OK);
+    let fits = run(&["check"]).ok().out;
+    assert!(fits.contains("3 owners, every host fits"), "{fits}");
+
+    // A file before it is put in place, without any aggregator.
+    let bad = home.write("new.csv", "host,team,valid_from\nnode01,nlp,soon\n");
+    let told = wattledger(&home, &["inventory", "check", bad.to_str().expect("a plain path")]);
+    assert_eq!(told.status.code(), Some(2), "{}", told.err);
+    assert!(told.out.contains("new.csv:2: valid_from"), "{}", told.out);
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Drawing {
         let (stop, url) = (Arc::new(AtomicBool::new(false)), server.url.clone());
         let is_over = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut writer = Writer::new(&url, number, host);
+            let mut writer = Writer::new(&url, number, host).labelled(json!({ "simulated": "true" }));
             while !is_over.load(Ordering::Relaxed) {
                 let at = now_ms();
                 let reading = |scope: &str, device: &str, watts: f64| json!({"scope": scope, "device": device, "at_ms": at, "watts": watts, "period_ms": 1000});
@@ -90,7 +90,16 @@ fn a_command_is_measured_to_the_microjoule_and_its_exit_code_is_ours() {
     );
     assert_eq!(done.status.code(), Some(7), "{}", done.err);
     assert_eq!(done.out, "to stdout\n", "the standard output is the command's");
-    for told in ["to stderr", "training: ", "on 1 host", "kWh", "average 1000.0 W", "peak 1000.0 W", "no rate card"] {
+    for told in [
+        "to stderr",
+        "training: ",
+        "on 1 host",
+        "kWh",
+        "average 1000.0 W",
+        "peak 1000.0 W",
+        "no rate card",
+        "made up: one host is simulated or replayed",
+    ] {
         assert!(done.err.contains(told), "{told}: {}", done.err);
     }
     assert!(!done.err.contains("not all readings"), "{}", done.err);
@@ -101,7 +110,7 @@ fn a_command_is_measured_to_the_microjoule_and_its_exit_code_is_ours() {
     assert_eq!(one["covered_seconds"], one["expected_seconds"], "{one}");
 
     let missing = wattledger(&home, &["meter", "--server", &server.url, "--", "/nowhere/at-all"]);
-    assert_eq!(missing.status.code(), Some(1), "{}", missing.err);
+    assert_eq!(missing.status.code(), Some(127), "as of a shell: {}", missing.err);
     assert!(missing.err.contains("cannot run /nowhere/at-all"), "{}", missing.err);
     let nobody = wattledger(&home, &["meter", "--host", "node-9", "--server", &server.url, "--", "true"]);
     assert_eq!(nobody.status.code(), Some(2), "{}", nobody.err);
@@ -185,6 +194,17 @@ fn a_measurement_begins_and_ends_with_a_word() {
     let body = json!({"name": "later", "where": "host=node-1", "start": now_ms() / 1000 - 2});
     let late = post(&format!("{}/api/v1/meters", server.url), "application/json", body.to_string()).json();
     assert_eq!(late["stop"], Value::Null, "{late}");
+    // Time without readings is none at which nothing was drawn.
+    std::thread::sleep(Duration::from_secs(1));
+    let body = json!({"name": "silent", "where": "host=node-1", "start": one["start"], "stop": now_ms() / 1000 + 600});
+    let silent = post(&format!("{}/api/v1/meters", server.url), "application/json", body.to_string()).json();
+    let seconds = |field: &str| silent[field].as_f64().expect("seconds");
+    assert!(seconds("covered_seconds") < 0.5 * seconds("expected_seconds"), "{silent}");
+    assert!(silent["average_watts"].as_f64().is_some_and(|watts| (watts - 1000.0).abs() < 0.001), "{silent}");
+    assert_eq!(silent["made_up_hosts"], 1, "{silent}");
+    let body = json!({"where": "host=node-1", "start": now_ms() / 1000 + 300, "stop": now_ms() / 1000 + 600});
+    let nothing = post(&format!("{}/api/v1/meters", server.url), "application/json", body.to_string()).json();
+    assert_eq!((&nothing["covered_seconds"], &nothing["average_watts"]), (&json!(0.0), &Value::Null), "{nothing}");
     for (body, code) in [
         (json!({"where": "room=1"}), "unknown-key"),
         (json!({"where": "host=nobody"}), "nothing-selected"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Home, Killed, Server, counter, wait_for, wattledger};
+use crate::harness::{Home, Killed, Server, await_one_day, counter, wait_for, wattledger};
 
 fn example(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name).display().to_string()
@@ -25,6 +25,7 @@ fn report(home: &Home, server: &Server, arguments: &[&str]) -> String {
 
 #[test]
 fn two_nodes_have_a_priced_report_by_the_readmes_commands() {
+    await_one_day();
     let home = Home::new();
     let (rates, inventory) = (example("rates.toml"), example("inventory.csv"));
     let server = home.start_with("127.0.0.1:0", &["--rates", &rates, "--inventory", &inventory]);
@@ -45,7 +46,7 @@ fn two_nodes_have_a_priced_report_by_the_readmes_commands() {
     for word in ["nlp", "vision", "node001", "node009", "EUR", "total"] {
         assert!(table.to_lowercase().contains(&word.to_lowercase()), "{word}: {table}");
     }
-    assert!(table.contains("2 hosts are simulated or replayed, and no live machine"), "{table}");
+    assert!(table.contains("2 hosts are simulated or replayed, no live machines"), "{table}");
     let page = home.path("today.html").display().to_string();
     report(&home, &server, &["--by", "team", "--format", "html", "--output", &page]);
     let page = std::fs::read_to_string(page).expect("a page");

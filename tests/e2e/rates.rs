@@ -188,6 +188,9 @@ fn check_tells_every_fault_of_every_kind_of_file() {
         write("empty/rates.toml", "# emptied\n"),
         write("empty/inventory.csv", ""),
         write("empty/budgets.toml", ""),
+        write("names.toml", "[server]\nlisten = \"nowhere\"\n[files]\nrates = \"/nowhere/rates.toml\"\n"),
+        write("agent.toml", "[agent]\nhost = \"a b\"\n[uplink]\nservers = [\"http://a:1\", \"b:2\"]\n"),
+        write("section.toml", "[uplnk]\ninterval_s = 0\n[spool]\nmax_mib = 0\n"),
     ];
     let arguments: Vec<&str> =
         ["check", "--format", "json"].into_iter().chain(files.iter().map(String::as_str)).collect();
@@ -200,9 +203,19 @@ fn check_tells_every_fault_of_every_kind_of_file() {
     };
     let of = |all: &[(u64, &str)]| all.iter().map(|(line, key)| (*line, (*key).to_owned())).collect::<Vec<_>>();
     assert_eq!(found(0), of(&[(2, "currency"), (3, "price_per_kwh")]));
-    assert_eq!(found(1), of(&[(4, "uplink.server")]), "values are looked at when all keys are known");
+    assert_eq!(found(1), of(&[(2, "uplink.interval_s"), (3, "uplink.timeout_s"), (4, "uplink.server")]));
     assert_eq!(found(2), of(&[(2, "uplink.interval_s"), (3, "uplink.timeout_s")]));
-    assert_eq!(found(3), of(&[(2, "server.listen")]));
+    assert_eq!(found(3), of(&[(2, "server.listen"), (5, "store.export_every_s")]));
     assert_eq!(found(4), of(&[(2, "")]));
     (5..8).for_each(|file| assert_eq!(found(file), of(&[(0, "")]), "{file}"));
+    assert_eq!(found(8), of(&[(2, "server.listen"), (4, "files.rates")]));
+    assert_eq!(found(9), of(&[(2, "agent.host"), (4, "uplink.servers")]));
+    assert_eq!(found(10), of(&[(1, "uplnk")]), "values are looked at when all sections are known");
+
+    // A file of nothing but faults is told in as many lines as a person reads.
+    let many = home.write("many.csv", format!("host,valid_from\n{}", "node-1,soon\n".repeat(500)));
+    let told = wattledger(&home, &["check", many.to_str().expect("a plain path")]).out;
+    assert_eq!(told.lines().count(), 101, "{told}");
+    let last = told.lines().last().expect("lines");
+    assert!(last.ends_with("many.csv: and 400 more; --format json has them all"), "{told}");
 }

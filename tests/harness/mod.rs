@@ -36,6 +36,15 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() ->
     }
 }
 
+/// Waits, in the last two minutes of a day in UTC, until the next one is some seconds old: a story of today, of this
+/// month or of the last one must not end in another than it began in, and needs a little of it.
+pub(crate) fn await_one_day() {
+    const DAY_MS: i64 = 86_400_000;
+    while (now_ms() - 10_000) / DAY_MS != (now_ms() + 120_000) / DAY_MS {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
 /// Now, in Unix milliseconds.
 pub(crate) fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis();

@@ -64,7 +64,7 @@ impl Node {
     pub(crate) fn stop(mut self) {
         kill_process(Pid::from_child(&self.agent.0), Signal::TERM).expect("a running agent");
         let child = &mut self.agent.0;
-        let ended = wait_for("the agent's end", Duration::from_secs(10), || child.try_wait().expect("a child of ours"));
+        let ended = wait_for("the agent's end", Duration::from_secs(30), || child.try_wait().expect("a child of ours"));
         assert!(ended.success(), "{ended}\n{}", self.logged());
     }
 

@@ -33,10 +33,12 @@ impl Home {
         self.path("data")
     }
 
-    /// Writes a file into the home and gives its path.
+    /// Writes a file into the home, whole or not at all: a program may be following it, and half of one is another
+    /// file. Gives its path.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
-        std::fs::write(&path, content).expect("a writable home");
+        let new = path.with_extension("new");
+        std::fs::write(&new, content).and_then(|()| std::fs::rename(&new, &path)).expect("a writable home");
         path
     }
 

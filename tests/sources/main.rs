@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod backfill;
 mod driver;
 mod faults;
 #[expect(dead_code, unused_imports, reason = "the stories of tests/e2e use the rest")]

@@ -41,7 +41,7 @@ impl Agent {
     fn stop(mut self) -> (String, Duration) {
         let (child, since) = (&mut self.running.0, Instant::now());
         kill_process(Pid::from_child(child), Signal::TERM).expect("a running agent");
-        let ended = wait_for("the agent's end", Duration::from_secs(10), || child.try_wait().expect("a child of ours"));
+        let ended = wait_for("the agent's end", Duration::from_secs(30), || child.try_wait().expect("a child of ours"));
         let said = self.said();
         assert!(ended.success(), "{ended}\n{said}");
         (said, since.elapsed())
@@ -156,13 +156,15 @@ fn a_gpu_falls_off_the_bus_and_returns_while_seven_go_on() {
     let lost_at = from + 3 * SECOND / 2;
     let meanwhile = Wave::square(lost_at + SECOND, 1000, 5, 80_000, 10_000);
     let back_at = meanwhile.to_ns + SECOND;
-    let after = Wave::square(back_at + 3 * SECOND, 1000, 5, 400_000, 100_000);
+    let after = Wave::square(back_at + 6 * SECOND, 1000, 5, 400_000, 100_000);
     for gpu in 0..8 {
         (0..).zip([before, meanwhile, after]).for_each(|(number, wave)| driver.wave(gpu, number, &wave));
     }
     wait_until(lost_at);
     driver.fail(3, Call::Handle, LOST);
     driver.set(3, Knob::ResetAtNs, lost_at + SECOND / 2);
+    // A look may have been under way.
+    wait_for("its loss", Duration::from_secs(10), || agent.said().contains("a GPU is lost").then_some(()));
     let looks = driver.looks(3);
     wait_until(back_at);
     assert_eq!(driver.looks(3), looks, "what is not there is not looked at");
@@ -207,6 +209,10 @@ fn errors_and_values_that_are_none_leave_the_counters_exact() {
     driver.fail(2, Call::AverageField, 10);
     driver.fail(2, Call::InstantField, 10);
     driver.fail(2, Call::PowerUsage, 10);
+    // The types before the values: a look in between must not take such a value for a counter's.
+    driver.set(7, Knob::EnergyType, SIGNED + 1);
+    driver.set(8, Knob::EnergyType, NO_SUCH_TYPE + 1);
+    driver.set(9, Knob::PowerType, UNSIGNED_LONG_LONG + 1);
     for (gpu, knob, value) in [
         (5, Knob::RawPower, u64::from(u32::MAX)),
         (6, Knob::RawEnergy, u64::MAX),
@@ -216,9 +222,6 @@ fn errors_and_values_that_are_none_leave_the_counters_exact() {
     ] {
         driver.set(gpu, knob, value);
     }
-    driver.set(7, Knob::EnergyType, SIGNED + 1);
-    driver.set(8, Knob::EnergyType, NO_SUCH_TYPE + 1);
-    driver.set(9, Knob::PowerType, UNSIGNED_LONG_LONG + 1);
     wait_until(from + 3 * SECOND);
     for gpu in 0..10 {
         for call in [Call::Fields, Call::EnergyField, Call::AverageField, Call::InstantField, Call::PowerUsage] {

@@ -188,8 +188,9 @@ fn what_everything_sees_at_once_is_one_account_per_device_and_one_bill() {
     for package in ["cpu:package-0", "cpu:package-1"] {
         let (joules, seconds) = (&accounts[package]["lifetime"]["joules"], &accounts[package]["covered_seconds"]);
         let (joules, seconds) = (joules.as_f64().expect("joules"), seconds.as_f64().expect("seconds"));
-        // The files are renewed every 50 ms, and each end of the span may have read an old one.
-        assert!((joules / (PACKAGE_MW as f64 / 1e3) - seconds).abs() < 0.5, "{package}: {joules} J in {seconds} s");
+        // The files are renewed every 50 ms, or later on a busy machine, and each end of the span may have read an old
+        // one. It lasts for more than six seconds: what is counted twice is far beyond this.
+        assert!((joules / (PACKAGE_MW as f64 / 1e3) - seconds).abs() < 2.0, "{package}: {joules} J in {seconds} s");
     }
     bill_is_the_bmcs(&server, from_ms, &accounts["chassis:bmc"]);
 }
@@ -205,7 +206,8 @@ fn bill_is_the_bmcs(server: &Server, from_ms: i64, meter: &serde_json::Value) {
     assert_eq!(total[0].energy_uj, measured + estimated, "{total:?}");
     let seconds = meter["covered_seconds"].as_f64().expect("seconds");
     assert!((measured as f64 / 1e6 - BMC_WATTS as f64 * seconds).abs() < 1e-3, "{measured} µJ in {seconds} s");
-    assert!(estimated as f64 / 1e6 < 0.2 * BMC_WATTS as f64 * seconds, "{estimated} µJ beside {measured}");
+    // A busy machine logs in at its BMC seconds after it has read its first sensor.
+    assert!(estimated as f64 / 1e6 < 0.5 * BMC_WATTS as f64 * seconds, "{estimated} µJ beside {measured}");
     for by in ["scope", "device", "host,scope", "chassis", "cluster"] {
         let rows = rows(&server.url, &format!("window={window}&by={by}"));
         assert_eq!(rows.iter().map(|row| row.energy_uj).sum::<i128>(), total[0].energy_uj, "by={by}: {rows:?}");

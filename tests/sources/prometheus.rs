@@ -11,6 +11,9 @@ use crate::harness::{Home, Killed, Row, Server, now_ms, rows, series, slots_arou
 /// A busy machine has done within this what takes it a second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Before every page: a Prometheus wants to know what it is.
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n\r\n";
+
 /// What an exporter does when it is asked.
 enum Does {
     /// Answers with this page, made when it is asked for.
@@ -22,13 +25,13 @@ enum Does {
 }
 
 /// An exporter on this machine.
-struct Exporter {
-    url: String,
+pub(crate) struct Exporter {
+    pub(crate) url: String,
     does: Arc<Mutex<(Does, u64)>>,
 }
 
 impl Exporter {
-    fn new(page: impl Fn() -> String + Send + 'static) -> Self {
+    pub(crate) fn new(page: impl Fn() -> String + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/metrics", listener.local_addr().expect("an address"));
         let does = Arc::new(Mutex::new((Does::Shows(Box::new(page)), 0)));
@@ -43,7 +46,7 @@ impl Exporter {
                 let mut does = shared.lock().expect("what to do");
                 does.1 += 1;
                 let answer = match &does.0 {
-                    Does::Shows(page) => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", page()),
+                    Does::Shows(page) => format!("{HEAD}{}", page()),
                     Does::Sends(bytes) => (*bytes).to_owned(),
                     Does::Hangs => {
                         kept.push(stream);
@@ -79,7 +82,7 @@ impl Exporter {
 
 /// A counter by a closed form: it stands, and from a given instant on runs for so many milliseconds.
 #[derive(Clone)]
-struct Counter {
+pub(crate) struct Counter {
     start_mj: u64,
     milliwatts: u64,
     runs_ms: u64,
@@ -87,15 +90,15 @@ struct Counter {
 }
 
 impl Counter {
-    fn new(start_mj: u64, milliwatts: u64, runs_ms: u64) -> Self {
+    pub(crate) fn new(start_mj: u64, milliwatts: u64, runs_ms: u64) -> Self {
         Self { start_mj, milliwatts, runs_ms, since: Arc::default() }
     }
 
-    fn run(&self) {
+    pub(crate) fn run(&self) {
         *self.since.lock().expect("an instant") = Some(Instant::now());
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.elapsed_ms() == self.runs_ms
     }
 
@@ -105,17 +108,17 @@ impl Counter {
     }
 
     /// In mJ: 1 mW · 1 ms is 1 µJ.
-    fn mj(&self) -> u64 {
+    pub(crate) fn mj(&self) -> u64 {
         self.start_mj + self.milliwatts * self.elapsed_ms() / 1000
     }
 
     /// What it moves in all, in µJ.
-    fn moves_uj(&self) -> i128 {
+    pub(crate) fn moves_uj(&self) -> i128 {
         i128::from(self.milliwatts * self.runs_ms)
     }
 }
 
-const GPU: &str = "GPU-6d5c0ac5-74d7-3130-46f1-e93ed57f469a";
+pub(crate) const GPU: &str = "GPU-6d5c0ac5-74d7-3130-46f1-e93ed57f469a";
 
 fn dcgm(counter: &Counter) -> String {
     format!(
@@ -145,7 +148,7 @@ impl Scene {
         let targets: String = targets.iter().map(|one| format!("[[sources.prometheus.targets]]\n{one}\n")).collect();
         let config = format!(
             "[agent]\nhost = \"scraper\"\n[uplink]\ninterval_s = 1\n[sources]\nnvml.enabled = false\n\
-             rapl.enabled = false\nhwmon.enabled = false\n[sources.prometheus]\nperiod_ms = 200\ntimeout_ms = 400\n{targets}"
+             rapl.enabled = false\nhwmon.enabled = false\n[sources.prometheus]\nperiod_ms = 200\ntimeout_ms = 1500\n{targets}"
         );
         let config = home.write("agent.toml", config);
         let log = std::fs::File::create(home.path("agent.log")).expect("a log file");

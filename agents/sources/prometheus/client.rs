@@ -1,10 +1,11 @@
-//! Asking an exporter for its page.
+//! Asking an exporter for its page, or a Prometheus server what it remembers.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, TRANSFER_ENCODING};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, TRANSFER_ENCODING};
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
 
 use super::settings::ScrapeSettings;
 use crate::http;
@@ -12,8 +13,24 @@ use crate::link::root_cause;
 
 /// Longest page that is read, in bytes: node_exporter of a big node writes one, a page of pods a few million.
 const BODY_MAX: usize = 16 << 20;
+/// Longest answer of a server that is asked for a few hours of one target, in bytes.
+const ANSWER_MAX: usize = 64 << 20;
+/// Longest explanation of a refusal that is read, in bytes.
+const REFUSAL_MAX: usize = 64 << 10;
+const FORM: &str = "application/x-www-form-urlencoded";
 /// What is understood, best first: the text format has the timestamps that are told apart without a doubt.
 const FORMATS: &str = "text/plain;version=0.0.4;q=1,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
+
+/// Why there is no answer, without the address and without secrets.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PageError {
+    /// It is longer than what is read, or than what a server is willing to look up.
+    #[error("{0}")]
+    TooLong(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
 
 /// How to ask exporters that are scraped alike.
 #[derive(Clone)]
@@ -68,12 +85,39 @@ impl Scraper {
         let request = self.client.get(url.clone()).header(ACCEPT, FORMATS);
         let response = self.with_secret(request)?.send().await.map_err(|error| root_cause(&error))?;
         match response.status() {
-            StatusCode::OK => body(response).await,
+            StatusCode::OK => body(response, BODY_MAX).await.map_err(|error| error.to_string()),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 Err(format!("answers {status}: look at user, password and token of this target"))
             }
             status => Err(format!("answers {status}")),
         }
+    }
+
+    /// The answer to a form.
+    ///
+    /// # Errors
+    /// Why there is none; [`PageError::TooLong`] where less should be asked for.
+    pub(super) async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Result<Vec<u8>, PageError> {
+        let mut encoded = url.clone();
+        encoded.query_pairs_mut().clear().extend_pairs(form);
+        let body_text = encoded.query().unwrap_or_default().to_owned();
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, FORM).body(body_text);
+        let request = self.with_secret(request).map_err(PageError::Other)?;
+        let response = request.send().await.map_err(|error| PageError::Other(root_cause(&error)))?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return body(response, ANSWER_MAX).await;
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(PageError::Other(format!(
+                "answers {status}: look at --user, --password-file and --token-file"
+            )));
+        }
+        let said = body(response, REFUSAL_MAX).await.unwrap_or_default();
+        let said = serde_json::from_slice::<Refused>(&said).map(|refused| refused.error).unwrap_or_default();
+        let told = format!("answers {status}: {said}");
+        // The server's own limit, `--query.max-samples`.
+        Err(if said.contains("too many samples") { PageError::TooLong(told) } else { PageError::Other(told) })
     }
 
     fn with_secret(&self, request: RequestBuilder) -> Result<RequestBuilder, String> {
@@ -85,13 +129,19 @@ impl Scraper {
     }
 }
 
-async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+/// What a Prometheus server says when it refuses.
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+}
+
+async fn body(mut response: reqwest::Response, most: usize) -> Result<Vec<u8>, PageError> {
     let has_length = response.content_length().is_some() || response.headers().contains_key(TRANSFER_ENCODING);
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| PageError::Other(root_cause(&error)))? {
         body.extend_from_slice(&chunk);
-        if body.len() > BODY_MAX {
-            return Err(format!("the page is longer than {} MiB", BODY_MAX >> 20));
+        if body.len() > most {
+            return Err(PageError::TooLong(format!("the page is longer than {} KiB", most >> 10)));
         }
     }
     if !has_length {

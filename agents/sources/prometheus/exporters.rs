@@ -362,6 +362,12 @@ static BY_NAME: LazyLock<HashMap<&'static [u8], Known>> = LazyLock::new(|| {
     all.flat_map(known).collect()
 });
 
+/// Names of all metrics that are known, as regular expressions.
+pub(super) fn patterns() -> impl Iterator<Item = String> {
+    let names = EXPORTERS.iter().chain([&PROCESS_ONLY]).flat_map(|exporter| exporter.metrics);
+    names.map(|metric| metric.name.to_owned()).chain(["node_rapl_package_.+".to_owned()])
+}
+
 /// What is known of a metric.
 pub(super) fn known(name: &[u8]) -> Option<Known> {
     // A package of several dies has them in the metric's name: node_rapl_package_0_die_1_joules_total.

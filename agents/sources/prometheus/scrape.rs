@@ -57,10 +57,31 @@ impl Scrape {
     /// What the exporter shows now.
     async fn look(&mut self) -> Result<Content, String> {
         let body = self.scraper.page(&self.url).await?;
-        let mut page = Page::read(&body, &self.selection, wall_ns() / 1_000_000);
+        Ok(self.content(&body, wall_ns() / 1_000_000))
+    }
+
+    /// What a page of an instant says, in milliseconds since the Unix epoch.
+    fn content(&mut self, body: &[u8], at_ms: i64) -> Content {
+        let mut page = Page::read(body, &self.selection, at_ms);
         page.keep_start(&self.start);
         self.start.clone_from(&page.start);
-        Ok(accounts(&page))
+        accounts(&page)
+    }
+
+    /// The samples of a page that the exporter showed at an instant.
+    pub(super) fn shown(&mut self, body: &[u8], at_ms: i64) -> Vec<Sample> {
+        let content = self.content(body, at_ms);
+        self.samples(&content)
+    }
+
+    /// The devices so far, to which samples refer; nothing before there was a page.
+    pub(super) fn devices(&self) -> Option<&[DeviceDecl]> {
+        self.outlet.as_ref().map(|outlet| &*outlet.devices)
+    }
+
+    /// What was refused and is no device's, since that was asked last.
+    pub(super) fn refusals(&mut self) -> Vec<(Refusal, u64)> {
+        std::mem::take(&mut self.refused).into_iter().collect()
     }
 
     fn count(&mut self, refused: &BTreeMap<Refusal, u64>) {
@@ -206,7 +227,7 @@ impl Target for Scrape {
     }
 
     fn take_refused(&mut self) -> Vec<(Refusal, u64)> {
-        std::mem::take(&mut self.refused).into_iter().collect()
+        self.refusals()
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {

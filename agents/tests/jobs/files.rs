@@ -50,11 +50,15 @@ async fn files_are_taken_in_order_dated_by_their_instant_and_deleted() {
     assert_eq!(words(&marks), ["+early", "|", "-early", "+late"]);
     let dated = clock::wall_offset_ns().saturating_add_unsigned(marks[0].0);
     let off = (i128::from(dated) - ago.as_nanosecond()).abs();
-    assert!(off < 1_000_000, "dated {off} ns beside its instant");
+    // Here and in the agent both clocks are read one after the other, and a busy machine may come between.
+    assert!(off < 200_000_000, "dated {off} ns beside its instant");
     assert!(marks[0].0 < marks[1].0, "the others are of now");
     until("files are deleted", || !folder.join("1.json").exists() && !folder.join("3.json").exists()).await;
     assert!(folder.join("notes.txt").exists());
-    let reason = std::fs::read_to_string(folder.join("rejected/3.json.reason")).expect("a reason");
+    // The reason comes after the file.
+    let reason = folder.join("rejected/3.json.reason");
+    until("there is a reason", || reason.exists()).await;
+    let reason = std::fs::read_to_string(reason).expect("a reason");
     assert!(
         reason.contains("line 2: no message") && reason.contains("line 3: ") && reason.contains("no-gpu"),
         "{reason}"
@@ -78,7 +82,9 @@ async fn a_folder_that_goes_away_is_made_again() {
     until("the folder is made", || folder.is_dir()).await;
     std::fs::remove_dir(&folder).expect("removed");
     until("the folder is made again", || folder.is_dir()).await;
-    std::fs::write(folder.join("1.json"), json!({"cut": true}).to_string()).expect("written");
+    // Whole at once: the folder may be looked at while it is new.
+    std::fs::write(folder.join(".new"), json!({"cut": true}).to_string()).expect("written");
+    std::fs::rename(folder.join(".new"), folder.join("1.json")).expect("renamed");
     machine.marks(1).await;
     agent.stop().await;
 }

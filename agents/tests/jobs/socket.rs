@@ -61,17 +61,18 @@ async fn sensors_are_read_at_a_mark() {
         if let Some(next) = instants.into_iter().filter(|instant| *instant > at).min() {
             break next;
         }
-        assert!(since.elapsed() < Duration::from_secs(4), "no reading follows the mark");
+        assert!(since.elapsed() < Duration::from_secs(8), "no reading follows the mark");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert!(next - at < 2 * SECOND, "a reading comes {} ms behind the mark", (next - at) / 1_000_000);
     // The clock goes on as before: readings that were asked for put off none.
     let now = clock::boot_ns();
     let due = now - now % (period_s * SECOND) + period_s * SECOND;
-    tokio::time::sleep(Duration::from_nanos(due - now + SECOND)).await;
+    tokio::time::sleep(Duration::from_nanos(due - now + 3 * SECOND)).await;
+    // The last look comes later than what a busy machine puts off.
     agent.stop().await;
     let instants = machine.fake.seen().instants().concat();
-    let near = instants.iter().filter(|instant| instant.abs_diff(due) < SECOND / 2).count();
+    let near = instants.iter().filter(|instant| instant.abs_diff(due) < 2 * SECOND).count();
     assert_eq!(near, 1, "{due} in {instants:?}");
 }
 

@@ -7,7 +7,7 @@ use actix_web::web;
 use energy::{MarkOutcome, OwnerState};
 use futures_util::future::join_all;
 use meter::{Allocation, Hold, Mark, Owner, SECOND_NS, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use store::records;
 use utoipa::ToSchema;
 
@@ -45,12 +45,10 @@ pub struct Taken {
     pub exact_accounts: usize,
     /// …and those whose slot is apportioned by time, because they had booked beyond it.
     pub apportioned_accounts: usize,
-    /// Machines that never reported: nothing is known of their energy yet.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Machines that never reported: nothing is known of their energy yet. An answer names at most 100.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "some")]
     #[schema(value_type = Vec<String>)]
     pub unknown_hosts: Vec<Arc<str>>,
-    #[serde(skip)]
-    unknown: usize,
     /// Other running jobs that hold one of the same devices: they share it evenly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
@@ -96,10 +94,7 @@ impl Taken {
     }
 
     fn note_unknown(&mut self, owner: &Owner) {
-        self.unknown += 1;
-        if self.unknown_hosts.len() < NAMED_MAX {
-            self.unknown_hosts.push(Arc::clone(&owner.name));
-        }
+        self.unknown_hosts.push(Arc::clone(&owner.name));
     }
 
     fn note(&mut self, owner: &Owner, at: Utc, outcome: &MarkOutcome) -> Result<(), Problem> {
@@ -122,6 +117,10 @@ impl Taken {
     }
 }
 
+fn some<S: Serializer>(names: &[Arc<str>], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(names.iter().take(NAMED_MAX))
+}
+
 /// Tells machines of marks at an instant; on disk when this returns. What measures a machine from outside, its
 /// chassis, is cut there as well.
 ///
@@ -140,8 +139,8 @@ pub async fn tell(app: &web::Data<App>, at: Utc, marks: Vec<(Owner, Mark)>) -> R
             taken.note(owner, *at, &outcome?)?;
         }
     }
-    if taken.hosts > 0 && taken.unknown == taken.hosts {
-        let names = taken.unknown_hosts.join(", ");
+    if taken.hosts > 0 && taken.unknown_hosts.len() == taken.hosts {
+        let names = taken.unknown_hosts[..taken.hosts.min(NAMED_MAX)].join(", ");
         let detail = format!("no machine has reported under {names} yet: tell the job again when one has");
         return Err(Problem::not_found("no-such-host", detail));
     }

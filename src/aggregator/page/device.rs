@@ -220,7 +220,7 @@ fn billed(app: &App, known: &Known<'_>, range: Range) -> Result<Option<Fact>, Pr
     let value = row.map_or_else(
         || "not by itself: what stands around it is measured as a whole".to_owned(),
         |(row, energy)| {
-            let money = app.books.settings.server.show_cost && !answer.rows.total.cost.is_empty();
+            let money = !app.books.hides_money() && !answer.rows.total.cost.is_empty();
             let cost = if money { format!(", {}", cost_of(row)) } else { String::new() };
             format!("{}{cost}", graph::joined(&energy))
         },

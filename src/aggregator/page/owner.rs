@@ -86,7 +86,7 @@ impl OwnerPage {
         let whole = Fleet::new(&snapshot, &topology, now).whole(owner);
         let doubts = summary.flags_of(owner, &topology, now);
         let view = host_view(&whole, &topology, now).with_refused(app.refused.of(owner)).with_doubts(&doubts);
-        let money = app.books.settings.server.show_cost;
+        let money = !app.books.hides_money();
         let is_priced = money && !answer.rows.total.cost.is_empty();
         let sitting = if topology.hosts_of(owner).is_some() {
             let asked = Asked { range, by: "cluster,host".into(), filter: filter.clone(), along: "" };

@@ -46,7 +46,9 @@ pub fn percent(part: f64, whole: f64) -> String {
     }
     let share = 100.0 * part / whole;
     let tenths = (share * 10.0).round() / 10.0;
-    let text = if share < 100.0 && tenths >= 100.0 {
+    // Sums of the same figures in another order differ by a hair.
+    let is_all = share > 100.0 - 1e-9;
+    let text = if !is_all && tenths >= 100.0 {
         ">99.9".into()
     } else if share > 0.0 && tenths <= 0.0 {
         "<0.1".into()
@@ -136,6 +138,7 @@ mod tests {
         assert_eq!(percent(99.99, 100.0), ">99.9\u{202f}%");
         assert_eq!(percent(0.01, 100.0), "<0.1\u{202f}%");
         assert_eq!(percent(1.0, 1.0), "100\u{202f}%");
+        assert_eq!(percent(0.1 + 0.2, 0.3 + f64::EPSILON), "100\u{202f}%");
         assert_eq!(percent(1.0, 3.0), "33.3\u{202f}%");
         assert_eq!(percent(0.0, 0.0), "–");
     }

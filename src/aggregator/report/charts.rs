@@ -46,7 +46,7 @@ impl Measure {
     }
 }
 
-/// Every chart of a report; two stand side by side, an odd one by itself.
+/// Every chart of a report; two stand side by side, an odd one by itself, with a twin for narrow screens.
 pub(super) fn plots(report: &Report, zone: &Zone) -> Vec<Plot> {
     let points = |load: &Answer| load.rows.iter().filter(|row| kilowatts(row, load.as_of).is_some()).count();
     let load = report.load.as_ref().filter(|load| points(load) > 1);
@@ -57,12 +57,20 @@ pub(super) fn plots(report: &Report, zone: &Zone) -> Vec<Plot> {
         let is_odd = measures.len() % 2 == 1 && load.is_none();
         for (number, measure) in measures.iter().enumerate() {
             let is_alone = is_odd && number + 1 == measures.len();
-            plots.push(days_plot(days, &report.key, *measure, zone, WIDTHS[usize::from(is_alone)]));
+            plots.extend(fitting(is_alone, |width| days_plot(days, &report.key, *measure, zone, width)));
         }
     }
-    let width = WIDTHS[usize::from(plots.len() % 2 == 0)];
-    plots.extend(load.map(|load| load_plot(load, zone, width)));
+    let is_alone = plots.iter().filter(|plot| !plot.is_twin && !plot.is_wide()).count() % 2 == 0;
+    plots.extend(load.into_iter().flat_map(|load| fitting(is_alone, |width| load_plot(load, zone, width))));
     plots
+}
+
+/// A chart, and if it has a line of the page for itself also one that fits where the page is narrow.
+fn fitting(is_alone: bool, draw: impl Fn(f64) -> Plot) -> impl Iterator<Item = Plot> {
+    let narrow = draw(WIDTHS[0]);
+    let wide = is_alone.then(|| draw(WIDTHS[1]));
+    let is_twin = wide.is_some();
+    wide.into_iter().chain([Plot { is_twin, ..narrow }])
 }
 
 /// Bars by day, stacked by the largest groups and the rest.

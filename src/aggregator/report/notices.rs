@@ -1,5 +1,7 @@
 //! What a reader must know before believing the figures, in plain sentences.
 
+use std::collections::BTreeSet;
+
 use cost::{Answer, Row, UNATTRIBUTED};
 
 use super::charts::shown;
@@ -28,6 +30,7 @@ pub(super) fn notices(answer: &Answer) -> Vec<Notice> {
     let total = &answer.total;
     let told = [
         made_up(answer),
+        overlapped(answer),
         adjusted(answer),
         unpriced(total),
         coverage(total),
@@ -45,6 +48,18 @@ fn bad(text: String) -> Option<Notice> {
 fn made_up(answer: &Answer) -> Option<Notice> {
     let hosts = answer.made_up_hosts?;
     bad(format!("Simulated or replayed data: {hosts} of the hosts that count here are not live machines."))
+}
+
+fn overlapped(answer: &Answer) -> Option<Notice> {
+    let months: BTreeSet<&str> = answer.overlapped_statements.iter().map(|one| one.period.as_str()).collect();
+    let months: Vec<&str> = months.into_iter().collect();
+    let told = match &*months {
+        [] => return None,
+        [month] => format!("{month} is closed, and bills are of its statements."),
+        [first, .., last] => format!("Months from {first} to {last} are closed, and bills are of their statements."),
+    };
+    let text = format!("{told} What this page shows is worked out from today's ledger, and is no bill.");
+    Some(Notice { text, is_bad: false })
 }
 
 fn adjusted(answer: &Answer) -> Option<Notice> {

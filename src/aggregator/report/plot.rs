@@ -21,6 +21,8 @@ pub const COLOURS: usize = 6;
 #[derive(Clone, Debug, Default)]
 pub struct Plot {
     pub(super) width: f64,
+    /// Whether it stands for a wide one where the page is narrow.
+    pub(super) is_twin: bool,
     pub(super) title: String,
     /// What it shows, for those who do not see it.
     pub(super) says: String,

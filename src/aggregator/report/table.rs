@@ -151,8 +151,8 @@ impl Columns {
             let of_rows = || answer.rows.iter().filter_map(|row| row.cost_in(total.currency));
             let is_told = |part: Part| of_rows().any(|cost| !part(cost).is_zero());
             let told: Vec<_> = PARTS.into_iter().filter(|(_, part)| is_told(*part)).collect();
-            // One part alone is the amount.
-            let told = if told.len() > 1 { told } else { Vec::new() };
+            // One part alone is the amount; those of several currencies are more columns than a page has room for.
+            let told = if told.len() > 1 && answer.total.cost.len() == 1 { told } else { Vec::new() };
             titles.extend(told.iter().map(|(name, _)| format!("{name} {}", total.currency)));
             titles.push(format!("Cost {}", total.currency));
             costs.push((total.currency, told.into_iter().map(|(_, part)| part).collect()));

@@ -22,9 +22,10 @@ pub(super) fn serve(listener: TcpListener, app: web::Data<App>) -> Result<Servin
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
+    let shared = app.clone();
     let factory = move || {
         actix_web::App::new()
-            .app_data(app.clone())
+            .app_data(shared.clone())
             .wrap(from_fn(http::transfer::choose))
             .wrap(Compress::default())
             .wrap(http::problem::handlers())
@@ -41,7 +42,7 @@ pub(super) fn serve(listener: TcpListener, app: web::Data<App>) -> Result<Servin
         // Its own handling of SIGTERM stops the actors before they have drained.
         .disable_signals()
         .listen(listener)
-        .map_err(|source| AggregatorError::Listen { source })?
+        .map_err(|source| AggregatorError::Listen { address: app.books.settings.server.listen.clone(), source })?
         .run();
     Ok((server.handle(), actix_rt::spawn(server)))
 }

@@ -18,41 +18,47 @@ pub struct Whose<'a> {
 }
 
 impl Statements {
-    /// What closed months say of a window, beside `today`; nothing if any part of it is open.
+    /// What closed months say of a window, beside `today`; nothing if none shares time with it.
     ///
     /// # Errors
     /// A problem if a statement cannot be read.
     pub fn beside(&self, window: Window, whose: &Whose<'_>, today: &Sum) -> Result<Option<ClosedFigure>, Problem> {
-        let entries = self.around(window, whose.sites.as_ref());
+        let sites = whose.sites.as_ref();
+        let entries = self.overlapping(window, sites);
         if entries.is_empty() {
             return Ok(None);
         }
-        let statements = entries.iter().map(|entry| entry.head.original()).collect();
+        let is_closed = self.is_closed(&entries, window, sites);
         let edges = (window.start(), window.end());
         let is_whole = entries.iter().all(|entry| (entry.head.window.start, entry.head.window.end) == edges);
-        let total = if is_whole { Some(self.total_of(&entries, whose)?) } else { None };
-        Ok(Some(ClosedFigure::new(statements, total, today)))
+        let total = if is_closed && is_whole { Some(self.total_of(&entries, whose)?) } else { None };
+        let statements = entries.iter().map(|entry| entry.head.original()).collect();
+        Ok(Some(ClosedFigure::new(statements, is_closed, total, today)))
     }
 
-    /// The newest statements in whose months a window lies: one of each of these sites, or of every site there is.
-    fn around(&self, window: Window, sites: Option<&BTreeSet<String>>) -> Vec<Entry> {
-        let holds = |entry: &Entry| entry.head.window.start <= window.start() && window.end() <= entry.head.window.end;
+    /// The newest statements whose months share time with a window: those of these sites, or of all.
+    #[must_use]
+    pub fn overlapping(&self, window: Window, sites: Option<&BTreeSet<String>>) -> Vec<Entry> {
         // The newest version of a month and site comes first.
         let mut newest = self.list();
         newest.dedup_by(|next, kept| (&next.head.period, &next.head.site) == (&kept.head.period, &kept.head.site));
-        let around: Vec<Entry> = newest.iter().filter(|entry| holds(entry)).cloned().collect();
-        let is_closed = match (sites, around.first()) {
-            (Some(sites), _) => sites.iter().all(|site| around.iter().any(|entry| entry.head.site == *site)),
-            (None, Some(first)) => {
-                let period = &first.head.period;
-                self.shelf.is_complete(period)
-                    && newest.iter().filter(|entry| entry.head.period == *period).all(holds)
-                    && around.iter().all(|entry| entry.head.period == *period)
-            }
+        newest.retain(|entry| {
+            entry.head.window.start < window.end()
+                && window.start() < entry.head.window.end
+                && sites.is_none_or(|sites| sites.contains(&entry.head.site))
+        });
+        newest
+    }
+
+    /// Whether a window lies in the months of these statements: one of each of these sites, or of every site there is.
+    fn is_closed(&self, entries: &[Entry], window: Window, sites: Option<&BTreeSet<String>>) -> bool {
+        let holds = |entry: &Entry| entry.head.window.start <= window.start() && window.end() <= entry.head.window.end;
+        let is_complete = match (sites, entries.first()) {
+            (Some(sites), _) => sites.iter().all(|site| entries.iter().any(|entry| entry.head.site == *site)),
+            (None, Some(first)) => self.shelf.is_complete(&first.head.period),
             (None, None) => false,
         };
-        let is_asked = |entry: &Entry| sites.is_none_or(|sites| sites.contains(&entry.head.site));
-        if is_closed { around.into_iter().filter(is_asked).collect() } else { Vec::new() }
+        is_complete && entries.iter().all(holds)
     }
 
     /// What statements have, rounded as one total.

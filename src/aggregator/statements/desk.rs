@@ -127,7 +127,10 @@ impl<'a> Desk<'a> {
     fn live(&self, query: &CostQuery, zones: &[TimeZone]) -> Result<Answer, Problem> {
         let answer = query.answer_cut(&self.figures(), &self.card, zones)?;
         let adjustments = self.statements.adjustments(&self.moment(), &self.topology, query)?;
-        Ok(answer.with_adjustments(adjustments))
+        let site = query.select.only_site().map(|site| BTreeSet::from([site.to_owned()]));
+        let overlapped = self.statements.overlapping(query.window, site.as_ref());
+        let overlapped_statements = overlapped.iter().map(|entry| entry.head.original()).collect();
+        Ok(Answer { overlapped_statements, ..answer.with_adjustments(adjustments) })
     }
 
     /// Closes a month and notes who did; `from` is where they came from. Blocks while the store is read.

@@ -14,6 +14,9 @@ use meter::{AccountKey, Clock, Context, DeviceDecl, Milliwatts, Owner, Position,
 use store::Store;
 use wire::{Answer, AppendAnswer, Hello, Post};
 
+/// A post that nothing tells of has arrived within this, on a busy machine too.
+const ARRIVES: Duration = Duration::from_secs(1);
+
 fn host(name: &str) -> Owner {
     Owner::host(name).expect("a good name")
 }
@@ -27,7 +30,7 @@ fn an_answer_waits_until_its_commit_is_on_disk() {
     until(|| store.begun.load(Ordering::SeqCst) == 1);
     // What arrives while a commit is in flight shares the next one, and so does a repetition.
     let later: Vec<_> = ["b", "c", "d"].map(|host| server.post_later(&body(1, host, "100"))).into();
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(ARRIVES);
     assert!(!first.is_finished() && later.iter().all(|post| !post.is_finished()), "nothing is on disk yet");
     assert!(server.snapshot().owner(&host("a")).is_none(), "what is not on disk is not shown");
     store.open();
@@ -104,7 +107,7 @@ fn what_is_applied_while_a_commit_fails_is_refused_too() {
     let first = server.post_later(&body(1, "a", "100"));
     until(|| store.begun.load(Ordering::SeqCst) == 1);
     let second = server.post_later(&body(1, "b", "100"));
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(ARRIVES);
     store.fail(true);
     store.open();
     assert_eq!(first.join().expect("an answer").status, 503);
@@ -124,7 +127,7 @@ fn beyond_the_bytes_in_flight_posts_are_turned_away_on_a_connection_that_lives()
     store.shut();
     let held = [server.post_later(&body(1, "a", "1")), server.post_later(&body(1, "b", "1"))];
     until(|| store.begun.load(Ordering::SeqCst) == 1);
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(ARRIVES);
     let mut client = server.connect();
     for _ in 0..3 {
         let refused = client.post("application/json", body(1, "c", "1").as_bytes());
@@ -164,7 +167,7 @@ fn bodies_that_are_none_get_a_problem_document_and_change_nothing() {
     let slow = format!("{head}content-length: 100\r\n\r\n{{");
     let start = Instant::now();
     assert_eq!(server.connect().send(slow.as_bytes()).problem(), (408, "body-too-slow".into()));
-    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < Duration::from_secs(8));
     // More than was stated can be sent in chunks; it ends at the same limit.
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16));
     let endless = format!("{head}transfer-encoding: chunked\r\n\r\n{}", chunk.repeat(17));
@@ -249,7 +252,7 @@ fn a_shutdown_with_open_connections_is_quick_and_leaves_everything_on_disk() {
     half.stream.write_all(b"POST /api/v1/ingest HTTP/1.1\r\nhost: x\r\ncontent-le").expect("sent");
     let start = Instant::now();
     server.stop();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(store.load(&[host("a")]).expect("loads")[0].is_some());
 }
 

@@ -65,7 +65,7 @@ fn a_person_can_read_it() {
 
  2026-10-01 00:00 to 2026-11-01 00:00 UTC · as of 2026-11-02 09:14 · provisional
  EUR: 225.72 for the machines' energy, 45.55 for the plant's (PUE)
- not priced: 1,000 kWh, for which no rate is in force
+ not priced: 1,000 kWh, for which there is no rate, or a gap in its file
  carbon: 15.28 kg CO2e, location-based
  not covered: 19 d 10 h of host time had no readings
 ";

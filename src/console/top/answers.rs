@@ -48,6 +48,8 @@ pub(super) struct Bill {
     pub(super) total: Billed,
     #[serde(default)]
     pub(super) cost_hidden: bool,
+    #[serde(default)]
+    pub(super) made_up_hosts: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,9 +13,13 @@ use super::session::Session;
 use super::state::{Mode, State};
 use super::{help, text};
 use crate::figures::{NOTHING, duration, plain};
+use crate::footnotes::made_up;
 
 /// Least columns and lines that the view needs.
 const LEAST: (u16, u16) = (40, 10);
+
+/// Labels of the selected row that are shown, in this order.
+const SHOWN_LABELS: [&str; 5] = ["simulated", "replayed", "team", "site", "rack"];
 
 /// What a piece of text is, and so how it looks; without colour by weight alone.
 #[derive(Clone, Copy)]
@@ -107,7 +111,7 @@ fn session_line(state: &State) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Since when figures are old, and why.
+/// Since when figures are old, and why; else what else must be known of them.
 fn trouble_line(state: &State, now: Timestamp, zone: &TimeZone) -> Line<'static> {
     let warn = Tone::Warn.style(state.is_coloured);
     let age = state.heard.map(|heard| now.duration_since(heard));
@@ -121,6 +125,7 @@ fn trouble_line(state: &State, now: Timestamp, zone: &TimeZone) -> Line<'static>
     }
     match state.failures.iter().next() {
         Some((what, why)) => Line::styled(format!("No answer about {what} ({}); trying again", plain(why)), warn),
+        None if state.made_up_hosts > 0 => Line::styled(made_up(state.made_up_hosts), warn),
         None => Line::default(),
     }
 }
@@ -208,7 +213,7 @@ fn selected_lines(state: &State) -> Vec<Line<'static>> {
         Some(detail) => {
             let lifetime = text::energy(detail.lifetime.energy_uj);
             text.push_str(&format!("  {}, lifetime {lifetime} kWh", plain(&detail.state).replace('_', " ")));
-            let labels = ["team", "site", "rack"].into_iter().filter_map(|key| Some((key, detail.labels.get(key)?)));
+            let labels = SHOWN_LABELS.into_iter().filter_map(|key| Some((key, detail.labels.get(key)?)));
             labels.for_each(|(key, value)| text.push_str(&format!("  {key}={}", plain(value))));
             if !detail.flags.is_empty() {
                 text.push_str(&format!("  flags: {}", plain(&detail.flags.join(", "))));

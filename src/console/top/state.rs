@@ -91,6 +91,8 @@ pub(super) struct State {
     pub(super) session: Option<Session>,
     pub(super) session_number: u64,
     pub(super) is_cost_hidden: bool,
+    /// Hosts that are simulated or replayed.
+    pub(super) made_up_hosts: u64,
     pub(super) rates: Rates,
     pub(super) detail: Option<(Id, Detail)>,
     pub(super) states: BTreeMap<Key, String>,
@@ -124,6 +126,7 @@ impl State {
             session: None,
             session_number: 0,
             is_cost_hidden: false,
+            made_up_hosts: 0,
             rates: Rates::default(),
             detail: None,
             states: BTreeMap::new(),
@@ -160,18 +163,14 @@ impl State {
                 self.rebuild();
             }
             News::Begun(number, bill) if number == self.session_number => {
-                self.is_cost_hidden = bill.cost_hidden;
                 self.session = Some(Session::begin(&bill));
-                self.failures.remove("energy");
-                self.rebuild();
+                self.billed(&bill);
             }
             News::Billed(number, bill) if number == self.session_number => {
-                self.is_cost_hidden = bill.cost_hidden;
                 if let Some(session) = &mut self.session {
                     session.hear(&bill);
                 }
-                self.failures.remove("energy");
-                self.rebuild();
+                self.billed(&bill);
             }
             News::Begun(..) | News::Billed(..) => {}
             News::States(states, are_all) => {
@@ -184,6 +183,13 @@ impl State {
                 self.failures.insert(what, why);
             }
         }
+    }
+
+    /// What every bill says besides the figures of the session.
+    fn billed(&mut self, bill: &Bill) {
+        (self.is_cost_hidden, self.made_up_hosts) = (bill.cost_hidden, bill.made_up_hosts);
+        self.failures.remove("energy");
+        self.rebuild();
     }
 
     /// Takes a key.

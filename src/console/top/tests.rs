@@ -106,6 +106,18 @@ fn the_whole_of_it_at_80_by_24() {
 }
 
 #[test]
+fn hosts_that_are_no_machines_are_said_to_be_none_unless_there_is_trouble() {
+    let (mut state, now) = (fleet(), at("10:07:02"));
+    let mut newer = bill(&[("enc", "n1", 3000)], 7);
+    newer.made_up_hosts = 16;
+    state.hear(News::Billed(0, newer), now);
+    let told = "made up: 16 hosts are simulated or replayed, no live machines";
+    assert_eq!(lines(&mut state, 80, 24, now)[3], told);
+    state.hear(News::Failed("power", "connection refused".into()), now);
+    assert!(lines(&mut state, 80, 24, now)[3].starts_with("No answer since"));
+}
+
+#[test]
 fn reset_forgets_the_session_and_nothing_else() {
     let (mut state, now) = (fleet(), at("10:08:00"));
     assert_eq!(state.press(Press::Char('R'), now), Order::Reset);

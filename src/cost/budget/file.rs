@@ -248,7 +248,9 @@ fn named(text: &str) -> Result<(), String> {
 }
 
 fn selects(text: &str) -> Result<(), String> {
-    filter(text, &BTreeSet::new()).map(drop).map_err(|error| error.to_string())
+    let problem = filter(text, &BTreeSet::new()).map(drop).map_err(|error| error.to_string());
+    // The key stands before it already.
+    problem.map_err(|problem| problem.strip_prefix("where: ").unwrap_or(&problem).to_owned())
 }
 
 fn no_currency(code: &str) -> String {

@@ -12,8 +12,10 @@ use crate::currency::Currency;
 /// What closed months say of a figure of today.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClosedFigure {
-    /// The statements in whose months the window lies, one for each site.
+    /// The statements whose months share time with the window.
     pub statements: Vec<Original>,
+    /// Whether the window lies in their months, one for each site: no part of it is open.
+    pub is_closed: bool,
     /// What they have for it; nothing where the window is not all of their month.
     pub total: Option<Sum>,
     /// Whether today's energy or amounts are others, which then are due as adjustments in a later month; nothing where
@@ -24,10 +26,10 @@ pub struct ClosedFigure {
 impl ClosedFigure {
     /// What statements have, if the window is their month, beside what the ledger has today.
     #[must_use]
-    pub fn new(statements: Vec<Original>, total: Option<Sum>, today: &Sum) -> Self {
+    pub fn new(statements: Vec<Original>, is_closed: bool, total: Option<Sum>, today: &Sum) -> Self {
         let differs =
             total.as_ref().map(|closed| closed.energy_uj != today.energy_uj || amounts(closed) != amounts(today));
-        Self { statements, total, differs }
+        Self { statements, is_closed, total, differs }
     }
 }
 

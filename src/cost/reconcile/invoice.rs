@@ -95,14 +95,23 @@ impl FromStr for Invoice {
                 let number = number.filter(|number| number.abs() <= Decimal::from(1_000_000_000_000_i64));
                 number.ok_or_else(|| format!("{:?} needs a number such as {key}=1234.56", shortened(term)))
             };
-            match key.trim() {
-                "kwh" => invoice.kwh = Some(decimal()?),
-                "amount" => invoice.amount = Some(decimal()?),
+            let is_again = match key.trim() {
+                "kwh" => {
+                    // An amount may be a credit; energy that was delivered is no less than none.
+                    let kwh = Some(decimal()?).filter(|kwh| !kwh.is_sign_negative());
+                    let kwh = kwh.ok_or_else(|| format!("{:?} is less than no energy", shortened(term)))?;
+                    invoice.kwh.replace(kwh).is_some()
+                }
+                "amount" => invoice.amount.replace(decimal()?).is_some(),
                 "currency" => {
                     let code = Currency::new(value.trim());
-                    invoice.currency = Some(code.ok_or_else(|| format!("{:?} is no ISO 4217 code", shortened(value)))?);
+                    let code = code.ok_or_else(|| format!("{:?} is no ISO 4217 code", shortened(value)))?;
+                    invoice.currency.replace(code).is_some()
                 }
                 other => return Err(format!("{:?} is none of kwh, amount, currency", shortened(other))),
+            };
+            if is_again {
+                return Err(format!("{} is given twice", key.trim()));
             }
         }
         if invoice.kwh.is_none() && invoice.amount.is_none() {

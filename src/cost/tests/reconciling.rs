@@ -68,7 +68,9 @@ fn a_facility_is_judged_by_the_pue_that_is_billed() {
 fn an_invoice_is_read_strictly() {
     let invoice: Invoice = "kwh=12.5, amount=3.40,currency=EUR".parse().expect("an invoice");
     assert_eq!((invoice.kwh, invoice.amount), (Some(decimal("12.5")), Some(decimal("3.40"))));
-    for bad in ["", "currency=EUR", "kwh", "kwh=x", "kwh=1,currency=euro", "watts=3", "kwh=1e99"] {
+    for bad in
+        ["", "currency=EUR", "kwh", "kwh=x", "kwh=1,currency=euro", "watts=3", "kwh=1e99", "kwh=1,kwh=2", "kwh=-1"]
+    {
         assert!(bad.parse::<Invoice>().is_err(), "{bad}");
     }
 }

@@ -6,7 +6,7 @@ use aggregator::Settings;
 use meter::{Owner, OwnerKind, Scope, Slot, Utc};
 
 use crate::fleet::{Fleet, MONDAY, cell, host, kj};
-use crate::served::{Server, fetch};
+use crate::served::{Server, fetch, write};
 
 const S: i32 = MONDAY.0;
 const BROWSER: &str = "accept: text/html\r\n";
@@ -22,11 +22,7 @@ fn chassis(name: &str) -> Owner {
 /// A server with an inventory and a price.
 fn served(fleet: Fleet, inventory: &str) -> (Server, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).expect("a file");
-        path.to_string_lossy().into_owned()
-    };
+    let write = |name: &str, text: &str| write(&dir, name, text);
     let mut settings = Settings::default();
     settings.files.inventory = write("inventory.csv", inventory);
     settings.files.rates = write("rates.toml", "[[rate]]\ncurrency = \"EUR\"\nprice_per_kwh = \"0.5\"\n");

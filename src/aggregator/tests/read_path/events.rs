@@ -64,7 +64,7 @@ fn listeners_are_told_of_power_until_the_aggregator_ends() {
     while listener.read_line(&mut rest).expect("the end, not a cut") > 0 {}
     ending.join().expect("it stops");
     assert!(rest.ends_with("0\r\n\r\n"), "the stream ends as it should: {rest:?}");
-    assert!(since.elapsed() < Duration::from_secs(5), "and soon");
+    assert!(since.elapsed() < Duration::from_secs(10), "and soon");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use meter::{Scope, Slot, Utc};
 use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, MONDAY, cell, host, kj};
-use crate::served::Server;
+use crate::served::{Server, write};
 
 const S: i32 = MONDAY.0;
 const OCTOBER: &str = "2026-10";
@@ -29,11 +29,7 @@ fn served(show_cost: bool) -> (Server, tempfile::TempDir) {
     }
     fleet.settle_all(Slot(S + 2));
     let dir = tempfile::tempdir().expect("a directory");
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).expect("a file");
-        path.to_string_lossy().into_owned()
-    };
+    let write = |name: &str, text: &str| write(&dir, name, text);
     let mut settings = Settings::default();
     settings.server.show_cost = show_cost;
     settings.files.rates = write(

@@ -4,11 +4,19 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use aggregator::{Parts, Settings};
 use meter::Utc;
 use store::Store;
 use tokio::sync::oneshot;
+
+/// Writes a file into a folder, and gives its path as settings have it.
+pub(crate) fn write(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).expect("a file");
+    path.to_string_lossy().into_owned()
+}
 
 /// A server that stops when it is dropped.
 pub(crate) struct Server {
@@ -63,8 +71,21 @@ impl Drop for Server {
     }
 }
 
-/// Fetches a page; chunked or not.
+/// Fetches a page; comes again, as a browser would, while the figures are added up for the first time: on a busy machine
+/// that takes longer than the server waits for it.
 pub(crate) fn fetch(addr: SocketAddr, path: &str, headers: &str) -> (u16, String, String) {
+    let since = Instant::now();
+    loop {
+        let answer = fetch_once(addr, path, headers);
+        if !answer.2.contains("Adding up energy and cost") || since.elapsed() > Duration::from_secs(60) {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Fetches whatever is there now; chunked or not.
+pub(crate) fn fetch_once(addr: SocketAddr, path: &str, headers: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(addr).expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
