@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 usage or configuration, 70 internal fault. Logs go to standard
 //! error, data to standard output.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix_rt::System;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backfill::BackfillArgs;
 use crate::config::{ConfigError, Settings};
@@ -208,7 +208,7 @@ fn log_to_stderr() {
         .try_init();
 }
 
-fn written(result: std::io::Result<()>) -> End {
+fn written(result: io::Result<()>) -> End {
     result.map_or_else(|error| fail(End::Failed, &error), |()| End::Done)
 }
 
@@ -245,8 +245,10 @@ fn run(args: RunArgs) -> End {
     let roots = Roots { sys: args.roots.sys, proc: args.roots.proc };
     let system = System::new();
     let started = system.block_on(async {
+        // Before anybody is told that it runs: who stops it at once wants a good end as well.
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
         let agent = run::start_on(&settings, &roots)?;
-        actix_rt::spawn(stop_on_signal(agent));
+        actix_rt::spawn(stop_on_signal(agent, signals));
         Ok::<_, StartError>(())
     });
     if let Err(error) = started {
@@ -259,8 +261,8 @@ fn run(args: RunArgs) -> End {
     }
 }
 
-async fn stop_on_signal(agent: run::RunningAgent) {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+async fn stop_on_signal(agent: run::RunningAgent, signals: (io::Result<Signal>, io::Result<Signal>)) {
+    match signals {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         }

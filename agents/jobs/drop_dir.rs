@@ -215,11 +215,12 @@ fn reject(folder: &Path, name: &str, why: &str) {
     let said = why.lines().next().unwrap_or_default();
     tracing::warn!(file = name, why = said, "a file about jobs is rejected; see rejected/ beside it");
     let _ = fs::DirBuilder::new().create(&rejected);
+    // First, so that whoever finds the file finds the reason.
+    let _ = write_whole(&rejected, &format!("{name}.reason"), format!("{why}\n").as_bytes(), 0o644);
     if fs::rename(folder.join(name), rejected.join(name)).is_err() {
         // It must not be taken for a new one for ever.
         let _ = fs::remove_file(folder.join(name));
     }
-    let _ = write_whole(&rejected, &format!("{name}.reason"), format!("{why}\n").as_bytes(), 0o644);
     forget(&rejected);
 }
 

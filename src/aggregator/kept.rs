@@ -157,10 +157,10 @@ mod tests {
             std::thread::sleep(QUICK);
             Ok(value)
         };
+        let until = Instant::now();
         kept.within(Duration::ZERO, || slow(3)).expect("a value");
         assert_eq!(*quick(4), 3, "it serves");
         // It took 40 ms, so it is fresh for 800 ms.
-        let until = Instant::now();
         while *kept.within(Duration::from_secs(600), || Ok(0)).expect("a value") == 3 {
             assert_eq!(*kept.of(|| Ok(5)).expect("a value"), 3);
             kept.keep_up(|| Ok(6));

@@ -107,9 +107,11 @@ struct Actors {
 /// # Errors
 /// [`AggregatorError`] if it cannot start.
 pub async fn run(settings: Settings) -> Result<(), AggregatorError> {
+    // Before anybody is told that it runs: who stops it at once wants a good end as well.
+    let signals = shutdown::Signals::new().map_err(AggregatorError::Signals)?;
     let running = start(settings).await?;
     announce(running.addr)?;
-    let signal = shutdown::signalled().await.map_err(AggregatorError::Signals)?;
+    let signal = signals.any().await;
     tracing::info!("{signal}: shutting down");
     running.stop().await;
     Ok(())
