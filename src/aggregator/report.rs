@@ -3,9 +3,12 @@
 //! It is a pure function of answers: nothing here asks the ledger, so that a closed month's page is
 //! the same for ever. Escaped by the template engine; charts are drawn here, as SVG.
 
+use std::ops::Range;
+
 use askama::Template;
 use cost::closing::RateLine;
 use cost::{Answer, FlaggedHost, Row, Status};
+use meter::Utc;
 
 use crate::page::words::{self, Figure};
 
@@ -36,6 +39,8 @@ pub struct Report {
     pub days: Option<Answer>,
     /// By hour, or by quarter of an hour for short windows.
     pub load: Option<Answer>,
+    /// From the first reading to the newest: before and after it there is no load to draw.
+    pub read: Range<Utc>,
     /// By the key that teams go by.
     pub teams: Option<Answer>,
     /// By site.

@@ -52,7 +52,8 @@ fn a_job_on_a_device_that_its_host_does_not_have_is_refused_by_name_and_alone() 
 #[test]
 fn jobs_of_the_past_name_the_hosts_that_never_reported() {
     let home = Home::new();
-    let server = home.start();
+    let inventory = home.write("inventory.csv", "host,chassis,alias_of\nold-name,,node-1\nsled-1,bmc-1,\n");
+    let server = home.start_with("127.0.0.1:0", &["--inventory", inventory.to_str().expect("a plain path")]);
     let base = slot_ago_ms(4);
     let points: Vec<_> = (0..=10).map(|n| (base + n * 60_000, Some(300_000))).collect();
     Writer::new(&server.url, 1, "node-1").power("chassis", "wall", &points, 60_000);
@@ -60,6 +61,13 @@ fn jobs_of_the_past_name_the_hosts_that_never_reported() {
     let one = json!({"id": "1", "hosts": "nosuch2,node-1", "start": start, "stop": stop});
     let (status, told) = tell(&server, &one);
     assert_eq!((status, &told["job"]["unknown_hosts"]), (200, &json!(["nosuch2"])), "{told}");
+    // One that has another name now is known, and one that only its chassis measures.
+    let reading = json!([{"scope": "chassis", "device": "bmc", "at_ms": base, "watts": 500, "period_ms": 60_000}]);
+    let body = json!({"stream": "bmc", "seq": 1, "chassis": "bmc-1", "readings": reading});
+    assert_eq!(crate::harness::post_json(&server.url, &body).json()["refused"], json!([]));
+    let known = json!({"id": "9", "hosts": "old-name,sled-1", "start": start, "stop": stop});
+    let (status, told) = tell(&server, &known);
+    assert_eq!((status, told["job"].get("unknown_hosts")), (200, None), "{told}");
     let (status, told) = tell(
         &server,
         &json!({"jobs": [

@@ -16,7 +16,7 @@ const BODY_MAX: usize = 16 << 20;
 /// Longest answer of a server that is asked for a few hours of one target, in bytes.
 const ANSWER_MAX: usize = 64 << 20;
 /// Longest explanation of a refusal that is read, in bytes.
-const REFUSAL_MAX: usize = 64 << 10;
+const REFUSAL_MAX: usize = 1 << 20;
 const FORM: &str = "application/x-www-form-urlencoded";
 /// What is understood, best first: the text format has the timestamps that are told apart without a doubt.
 const FORMATS: &str = "text/plain;version=0.0.4;q=1,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
@@ -141,7 +141,7 @@ async fn body(mut response: reqwest::Response, most: usize) -> Result<Vec<u8>, P
     while let Some(chunk) = response.chunk().await.map_err(|error| PageError::Other(root_cause(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > most {
-            return Err(PageError::TooLong(format!("the page is longer than {} KiB", most >> 10)));
+            return Err(PageError::TooLong(format!("the page is longer than {} MiB", most >> 20)));
         }
     }
     if !has_length {

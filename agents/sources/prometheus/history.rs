@@ -37,7 +37,7 @@ pub struct Past {
     scrape: Scrape,
     contexts: Vec<Context>,
     records: Vec<Record>,
-    /// The stamps of the first pages: how often it was scraped.
+    /// Whether it is known how often it was scraped.
     is_paced: bool,
 }
 

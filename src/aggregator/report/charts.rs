@@ -1,6 +1,7 @@
 //! The report's charts: cost by day, and the load.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use cost::{Answer, Currency, Row};
 use meter::Utc;
@@ -48,7 +49,7 @@ impl Measure {
 
 /// Every chart of a report; two stand side by side, an odd one by itself, with a twin for narrow screens.
 pub(super) fn plots(report: &Report, zone: &Zone) -> Vec<Plot> {
-    let points = |load: &Answer| load.rows.iter().filter(|row| kilowatts(row, load.as_of).is_some()).count();
+    let points = |load: &Answer| load.rows.iter().filter(|row| kilowatts(row, &report.read).is_some()).count();
     let load = report.load.as_ref().filter(|load| points(load) > 1);
     let mut plots = Vec::new();
     if let Some(days) = report.days.as_ref().filter(|days| days.rows.chunk_by(|a, b| a.start == b.start).count() > 1) {
@@ -61,7 +62,9 @@ pub(super) fn plots(report: &Report, zone: &Zone) -> Vec<Plot> {
         }
     }
     let is_alone = plots.iter().filter(|plot| !plot.is_twin && !plot.is_wide()).count() % 2 == 0;
-    plots.extend(load.into_iter().flat_map(|load| fitting(is_alone, |width| load_plot(load, zone, width))));
+    plots.extend(
+        load.into_iter().flat_map(|load| fitting(is_alone, |width| load_plot(load, &report.read, zone, width))),
+    );
     plots
 }
 
@@ -127,17 +130,17 @@ fn bars_in_words(title: &str, unit: &str, bars: &[Bar]) -> String {
     format!("{title} in {unit}, {}{}.", ends.unwrap_or_default(), most.unwrap_or_default())
 }
 
-/// The mean power of a row, where it is known; of the running one, over what has passed of it.
-fn kilowatts(row: &Row, as_of: Utc) -> Option<f64> {
-    let watts = mean_watts(row, &(Utc(i64::MIN)..as_of))?;
+/// The mean power of a row, where it is known: over what was read of it.
+fn kilowatts(row: &Row, read: &Range<Utc>) -> Option<f64> {
+    let watts = mean_watts(row, read)?;
     (row.quality.covered_seconds > 0.0).then(|| watts / 1e3)
 }
 
 /// The load over time, or by the hour of the day where that would be too long.
-fn load_plot(load: &Answer, zone: &Zone, width: f64) -> Plot {
+fn load_plot(load: &Answer, read: &Range<Utc>, zone: &Zone, width: f64) -> Plot {
     if load.rows.len() <= POINTS_MAX {
         let days = load.window.end.since(load.window.start) / (86_400 * meter::SECOND_NS.unsigned_abs());
-        let point = |row: &Row| (moment(row.start, zone, days), kilowatts(row, load.as_of).map(|kw| [kw, kw, kw]));
+        let point = |row: &Row| (moment(row.start, zone, days), kilowatts(row, read).map(|kw| [kw, kw, kw]));
         let points: Vec<_> = load.rows.iter().map(point).collect();
         let mut plot = Plot::line("Load", "kW", width, &points, false);
         plot.says = "Mean power of all that is selected, over time.".into();
@@ -146,7 +149,7 @@ fn load_plot(load: &Answer, zone: &Zone, width: f64) -> Plot {
     let mut hours: Vec<Vec<f64>> = vec![Vec::new(); 24];
     for row in &load.rows {
         let hour = usize::try_from(zone.local(row.start).hour()).unwrap_or(0);
-        hours[hour].extend(kilowatts(row, load.as_of));
+        hours[hour].extend(kilowatts(row, read));
     }
     let point = |(hour, values): (usize, &Vec<f64>)| {
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;

@@ -24,6 +24,8 @@ pub fn of_statements(statements: &[Arc<Closed>], answer: Answer) -> Option<Repor
     Some(Report {
         days: side_by_side(statements.iter().filter_map(|closed| closed.days())),
         load: together(statements.iter().filter_map(|closed| closed.load())),
+        // A statement says of no quarter when in it the readings began.
+        read: answer.window.start..answer.window.end,
         teams: Some(ask(&first.chart_key)),
         sites: Some(ask("site")),
         key: first.chart_key.clone(),

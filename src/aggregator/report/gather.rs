@@ -9,6 +9,7 @@ use cost::{Answer, Axis, By, RateCard, Step};
 use super::Report;
 use super::rates::in_force;
 use crate::http::problem::Problem;
+use crate::load::read_of;
 use crate::query::{CostQuery, cost_problem};
 
 /// Slots of a day.
@@ -67,6 +68,7 @@ pub fn gather(source: &Source<'_>, query: &CostQuery, answer: Answer) -> Result<
         answer,
         days,
         load,
+        read: read_of(&source.figures, &query.select),
         teams: Some(ask(&key, None)?),
         sites,
         rates: in_force(source.card, &names, query.window, &query.zone.name),
