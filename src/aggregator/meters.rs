@@ -205,7 +205,9 @@ impl Desk<'_> {
         }
         let seconds = span.end.since(span.start) as f64 / SECOND_NS as f64;
         let average = average_watts(&total, &self.passed(span.clone(), &span));
-        let peak = self.peak(one, &span, &owners)?;
+        // A measurement may be shorter than what a peak is the mean of.
+        let peak =
+            self.peak(one, &span, &owners)?.map(|(watts, of)| (average.map_or(watts, |mean| mean.max(watts)), of));
         let is_booked = || owners.iter().chain(&chassis).all(|owner| self.is_booked(owner, &span));
         Ok(MeasurementView {
             as_of: rfc3339(self.figures.snapshot.as_of),
