@@ -41,3 +41,4 @@ mod statements;
 mod told_jobs;
 mod top;
 mod topology;
+mod zones;

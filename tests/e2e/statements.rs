@@ -11,18 +11,20 @@ use crate::focus_validator::{read, sum};
 use crate::harness::{Done, Home, Server, await_one_day, get, post, post_json, power, stream, wait_for, wattledger};
 use crate::page;
 
-const RATES: &str = "[[rate]]\nsite = \"par1\"\ncurrency = \"EUR\"\nprice_per_kwh = \"0.20\"\npue = \"1.50\"\n";
-const INVENTORY: &str = "host,team,site,rack\nnode-1,nlp,par1,r1\nnode-2,vision,par1,r2\nnode-3,vision,par1,r1\n";
+pub(crate) const RATES: &str =
+    "[[rate]]\nsite = \"par1\"\ncurrency = \"EUR\"\nprice_per_kwh = \"0.20\"\npue = \"1.50\"\n";
+pub(crate) const INVENTORY: &str =
+    "host,team,site,rack\nnode-1,nlp,par1,r1\nnode-2,vision,par1,r2\nnode-3,vision,par1,r1\n";
 
 /// A calendar month before this one, in UTC.
-struct Month {
-    period: String,
-    start_ms: i64,
-    hours: i64,
+pub(crate) struct Month {
+    pub(crate) period: String,
+    pub(crate) start_ms: i64,
+    pub(crate) hours: i64,
 }
 
 /// The month so many before this one.
-fn month_ago(months: i64) -> Month {
+pub(crate) fn month_ago(months: i64) -> Month {
     let this = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month();
     let first = this.saturating_sub(months.months());
     let at = |date: Date| date.to_zoned(jiff::tz::TimeZone::UTC).expect("a date").timestamp().as_millisecond();
@@ -32,7 +34,7 @@ fn month_ago(months: i64) -> Month {
 }
 
 /// An aggregator with prices and labels that a test may change.
-fn start(home: &Home) -> Server {
+pub(crate) fn start(home: &Home) -> Server {
     await_one_day();
     home.write("rates.toml", RATES);
     home.write("inventory.csv", INVENTORY);
@@ -43,7 +45,7 @@ fn start(home: &Home) -> Server {
 }
 
 /// Books a constant power in kilowatts for so many hours, one reading an hour, as recorded data.
-fn book(server: &Server, number: u64, host: &str, start_ms: i64, hours: i64, kilowatts: i64) {
+pub(crate) fn book(server: &Server, number: u64, host: &str, start_ms: i64, hours: i64, kilowatts: i64) {
     let readings: Vec<Value> = (0..=hours)
         .map(|hour| power("chassis", "wall", (start_ms + hour * 3_600_000, Some(kilowatts * 1_000_000)), 3_600_000))
         .collect();
@@ -52,15 +54,15 @@ fn book(server: &Server, number: u64, host: &str, start_ms: i64, hours: i64, kil
     assert_eq!(answer["booked"], hours + 1, "{answer}");
 }
 
-fn close(home: &Home, server: &Server, arguments: &[&str]) -> Done {
+pub(crate) fn close(home: &Home, server: &Server, arguments: &[&str]) -> Done {
     wattledger(home, &[&["close", "--server", &server.url], arguments].concat())
 }
 
-fn ask(server: &Server, question: &str) -> Value {
+pub(crate) fn ask(server: &Server, question: &str) -> Value {
     get(&format!("{}/api/v1/{question}", server.url)).json()
 }
 
-fn statement(server: &Server, period: &str) -> String {
+pub(crate) fn statement(server: &Server, period: &str) -> String {
     let answer = get(&format!("{}/api/v1/statements/{period}?site=par1", server.url));
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.body
@@ -294,98 +296,6 @@ fn a_month_closes_once_when_it_is_over_and_known() {
     assert_eq!(acts["acts"][0]["act"], json!("close"));
     let foreign = post(&format!("{}/api/v1/statements", server.url), "text/plain", "{}");
     assert_eq!(foreign.problem(), "unsupported-media-type");
-}
-
-#[test]
-fn a_site_whose_zone_changes_is_billed_for_each_hour_once() {
-    for (before, after) in [("America/New_York", "Europe/Paris"), ("Europe/Paris", "America/New_York")] {
-        let home = Home::new();
-        let server = start(&home);
-        // Both over in every zone, also on the first of a month.
-        let (older, last) = (month_ago(3), month_ago(2));
-        // A day more at both ends: the zones' months lie within.
-        book(&server, 1, "node-1", older.start_ms - 86_400_000, older.hours + last.hours + 48, 1);
-        let rates = |zone: &str| format!("{RATES}timezone = \"{zone}\"\n");
-        let in_force = |zone: &str| {
-            home.write("rates.toml", rates(zone));
-            wait_for("the card", Duration::from_secs(30), || {
-                let shown = get(&format!("{}/api/v1/rates", server.url)).body;
-                shown.contains(zone).then_some(())
-            });
-        };
-        in_force(before);
-        close(&home, &server, &[&older.period]).ok();
-        in_force(after);
-        close(&home, &server, &[&last.period]).ok();
-        let closed = [&older, &last]
-            .map(|month| -> Value { serde_json::from_str(&statement(&server, &month.period)).expect("a statement") });
-        let edge = |of: &Value, edge: &str| -> Timestamp {
-            of["window"][edge].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{of}"))
-        };
-        assert_eq!(edge(&closed[1], "start"), edge(&closed[0], "end"), "{before} to {after}");
-        let energy = |of: &Value| of["total"]["energy_uj"].as_str().and_then(|uj| uj.parse::<i128>().ok());
-        let seconds = edge(&closed[1], "end").as_second() - edge(&closed[0], "start").as_second();
-        let billed = energy(&closed[0]).zip(energy(&closed[1])).map(|(older, last)| older + last);
-        // 1 kW for as long as the two statements last: every hour once.
-        assert_eq!(billed, Some(i128::from(seconds) * 1_000_000_000), "{before} to {after}");
-        // Nothing is due for it, and what is closed again stays where it was.
-        for open in [&*month_ago(1).period, "month"] {
-            let answer = ask(&server, &format!("rollup?window={open}"));
-            assert!(answer["adjustments"].as_array().is_none_or(Vec::is_empty), "{answer}");
-        }
-        close(&home, &server, &[&older.period, "--site", "par1", "--restate"]).ok();
-        let again: Value = serde_json::from_str(&statement(&server, &older.period)).expect("a statement");
-        assert_eq!(again["window"], closed[0]["window"]);
-    }
-}
-
-#[test]
-fn a_fleet_in_two_zones_is_told_that_its_sites_are_closed_each_by_its_own_month() {
-    let home = Home::new();
-    let server = start(&home);
-    // Over in every zone.
-    let month = month_ago(2);
-    home.write("inventory.csv", INVENTORY.replace("vision,par1,r2", "vision,iad2,r2"));
-    let rate = |site: &str, zone: &str| {
-        format!("[[rate]]\nsite = \"{site}\"\ncurrency = \"EUR\"\nprice_per_kwh = \"0.20\"\ntimezone = \"{zone}\"\n")
-    };
-    home.write("rates.toml", rate("par1", "Europe/Paris") + &rate("iad2", "America/New_York"));
-    wait_for("the card", Duration::from_secs(30), || {
-        get(&format!("{}/api/v1/rates", server.url)).body.contains("New_York").then_some(())
-    });
-    for (number, host) in [(1, "node-1"), (2, "node-2")] {
-        book(&server, number, host, month.start_ms - 86_400_000, month.hours + 48, 1);
-    }
-    wait_for("the other site", Duration::from_secs(30), || {
-        let sites = ask(&server, &format!("rollup?by=site&window={}", month.period));
-        sites["rows"].as_array().filter(|rows| rows.len() == 2).map(drop)
-    });
-    close(&home, &server, &[&month.period]).ok();
-
-    let sites = |of: &Value| -> Vec<String> {
-        let all = of.as_array().into_iter().flatten();
-        all.map(|one| one["site"].as_str().unwrap_or_default().to_owned()).collect()
-    };
-    let fleet = ask(&server, &format!("rollup?window={}", month.period));
-    assert_eq!(fleet["status"], "provisional", "its month in UTC is no site's month");
-    assert_eq!(sites(&fleet["overlapped_statements"]), ["iad2", "par1"], "{fleet}");
-    let told = wattledger(&home, &["report", "--window", &month.period, "--server", &server.url]).ok().out;
-    let words =
-        format!("closed in part, and these figures are those of today, not of statements: {} at iad2", month.period);
-    assert!(told.contains(&words), "{told}");
-    let page = page::read(&get(&format!("{}/api/v1/report?window={}&format=html", server.url, month.period)).body);
-    assert!(page.text.contains(&format!("{} is closed", month.period)), "{}", page.text);
-    let reconciled = ask(&server, &format!("reconcile?window={}", month.period));
-    let closed = &reconciled["sites"][0]["closed"];
-    assert_eq!(
-        (sites(&closed["statements"]), &closed["is_closed"]),
-        (vec!["iad2".into(), "par1".into()], &json!(false))
-    );
-    assert_eq!((&reconciled["status"], &closed["total"]), (&json!("provisional"), &Value::Null));
-
-    let one = ask(&server, &format!("rollup?window={}&where=site=iad2&tz=America/New_York", month.period));
-    assert_eq!((&one["status"], one.get("overlapped_statements")), (&json!("closed"), None), "{one}");
-    assert_eq!(sites(&one["statements"]), ["iad2"]);
 }
 
 #[test]

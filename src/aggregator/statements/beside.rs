@@ -55,7 +55,11 @@ impl Statements {
         let holds = |entry: &Entry| entry.head.window.start <= window.start() && window.end() <= entry.head.window.end;
         let is_complete = match (sites, entries.first()) {
             (Some(sites), _) => sites.iter().all(|site| entries.iter().any(|entry| entry.head.site == *site)),
-            (None, Some(first)) => self.shelf.is_complete(&first.head.period),
+            // Also of a site whose month is another, as that begins later.
+            (None, Some(first)) => {
+                let period = &first.head.period;
+                self.shelf.is_complete(period) && self.shelf.newest(period).iter().all(holds)
+            }
             (None, None) => false,
         };
         is_complete && entries.iter().all(holds)
