@@ -1,5 +1,6 @@
 //! `wattledger-agent backfill`: what a Prometheus server remembers of exporters, sent as recorded readings.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ use meter::Refusal;
 use crate::cli::{End, fail, settings};
 use crate::config::Settings;
 use crate::link::LinkError;
-use crate::outbox::Tally;
 use crate::replay::{self, ReplaySummary, SendError, SendSettings};
 use crate::replay_command::text;
 use crate::sources::prometheus::{History, Past, Prometheus, ScrapeSettings, history};
@@ -99,7 +99,7 @@ enum Failure {
 #[derive(Default)]
 struct Sum {
     summary: ReplaySummary,
-    refused: Vec<(Refusal, u64)>,
+    refused: BTreeMap<Refusal, u64>,
     /// Targets of which nothing was found, and what was asked for.
     empty: Vec<String>,
 }
@@ -198,7 +198,9 @@ impl Sum {
     async fn send(&mut self, past: &mut Past, to: &SendSettings, durable: &AtomicU64) -> Result<(), Failure> {
         let labels = [(past.owner().clone(), past.labels().clone())].into();
         let (owner, refused) = past.take();
-        self.refused.extend(refused);
+        for (reason, count) in refused {
+            *self.refused.entry(reason).or_default() += count;
+        }
         if owner.records.is_empty() {
             return Ok(());
         }
@@ -208,7 +210,7 @@ impl Sum {
         let sent = replay::send(vec![owner], &to, progress).await.map_err(Failure::Sending)?;
         self.summary.records += sent.records;
         self.summary.readings += sent.readings;
-        add(&mut self.summary.tally, &sent.tally);
+        self.summary.tally.add(&sent.tally);
         Ok(())
     }
 
@@ -227,14 +229,6 @@ impl Sum {
             return End::Done;
         }
         fail(End::Failed, &"nothing was found; --match says which series are a target's, as Prometheus labels them")
-    }
-}
-
-fn add(sum: &mut Tally, more: &Tally) {
-    sum.booked += more.booked;
-    sum.fenced += more.fenced;
-    for (reason, count) in &more.refused {
-        *sum.refused.entry(*reason).or_default() += count;
     }
 }
 

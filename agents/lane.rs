@@ -62,6 +62,17 @@ pub struct Tally {
     pub refused: BTreeMap<Refusal, u64>,
 }
 
+impl Tally {
+    /// Adds what another one has.
+    pub fn add(&mut self, more: &Self) {
+        self.booked += more.booked;
+        self.fenced += more.fenced;
+        for (&reason, count) in &more.refused {
+            *self.refused.entry(reason).or_default() += count;
+        }
+    }
+}
+
 /// What the program says of itself.
 #[must_use]
 pub fn agent_name() -> String {

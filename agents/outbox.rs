@@ -173,13 +173,7 @@ impl Outbox {
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut sum = Tally::default();
-        for lane in &self.lanes {
-            sum.booked += lane.tally().booked;
-            sum.fenced += lane.tally().fenced;
-            for (&reason, count) in &lane.tally().refused {
-                *sum.refused.entry(reason).or_default() += count;
-            }
-        }
+        self.lanes.iter().for_each(|lane| sum.add(lane.tally()));
         sum
     }
 

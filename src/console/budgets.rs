@@ -34,8 +34,7 @@ pub struct BudgetsArgs {
 /// [`ConsoleError`] as for any question.
 pub async fn budgets(args: &BudgetsArgs) -> Result<(), ConsoleError> {
     let body = client::get(&args.server, PATH, &[]).await?;
-    let answer: Standings = serde_json::from_str(&body)
-        .map_err(|why| ConsoleError::NotUnderstood { server: args.server.clone(), why: why.to_string() })?;
+    let answer: Standings = client::understand(&args.server, &body)?;
     let text = match args.format {
         Format::Table => render(&answer),
         Format::Json => format!("{}\n", body.trim_end()),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, ClientBuilder, Response, Url};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ConsoleError;
 
@@ -36,6 +37,46 @@ pub(crate) async fn get(server: &str, path: &str, query: &[(&str, &str)]) -> Res
     let url = address(server, path, query)?;
     let client = client(server, Client::builder().timeout(ANSWER_TIMEOUT))?;
     text(server, client.get(url).send().await).await
+}
+
+/// What an answer says.
+///
+/// # Errors
+/// [`ConsoleError::NotUnderstood`].
+pub(crate) fn understand<'a, T: Deserialize<'a>>(server: &str, body: &'a str) -> Result<T, ConsoleError> {
+    serde_json::from_str(body).map_err(|why| not_understood(server, &why))
+}
+
+/// What was understood as indented JSON, with the end of a line.
+///
+/// # Errors
+/// [`ConsoleError::NotUnderstood`].
+pub(crate) fn written<T: Serialize>(server: &str, what: &T) -> Result<String, ConsoleError> {
+    let text = serde_json::to_string_pretty(what).map_err(|why| not_understood(server, &why))?;
+    Ok(text + "\n")
+}
+
+fn not_understood(server: &str, why: &serde_json::Error) -> ConsoleError {
+    ConsoleError::NotUnderstood { server: server.into(), why: why.to_string() }
+}
+
+/// Asks for every page of a list, one after another; `take` keeps what is on a page, and gives the next one's cursor.
+pub(crate) async fn pages<T: DeserializeOwned>(
+    server: &str,
+    path: &str,
+    query: &[(&str, &str)],
+    mut take: impl FnMut(T) -> Option<String>,
+) -> Result<(), ConsoleError> {
+    let mut cursor: Option<String> = None;
+    loop {
+        let at = cursor.as_deref().map(|cursor| ("cursor", cursor));
+        let query: Vec<(&str, &str)> = query.iter().copied().chain(at).collect();
+        let body = get(server, path, &query).await?;
+        cursor = take(understand(server, &body)?);
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// The body of `POST {server}{path}` with a JSON document.

@@ -7,12 +7,12 @@ use cost::closing::{Head, Sum};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::client::{self, DEFAULT_SERVER};
+use crate::client::{self, DEFAULT_SERVER, understand};
 use crate::error::ConsoleError;
 use crate::figures::{percent, plain};
 use crate::footnotes::sum;
 use crate::format::Format;
-use crate::host::{understand, user};
+use crate::host::user;
 use crate::report::write_out;
 
 /// Where months are closed.

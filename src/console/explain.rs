@@ -54,8 +54,7 @@ pub async fn explain(args: &ExplainArgs) -> Result<(), ConsoleError> {
     let query: Vec<(&str, &str)> =
         [("host", args.host.as_str()), ("window", args.window.as_str())].into_iter().chain(tz).collect();
     let body = client::get(&args.server, PATH, &query).await?;
-    let answer: Explanation = serde_json::from_str(&body)
-        .map_err(|why| ConsoleError::NotUnderstood { server: args.server.clone(), why: why.to_string() })?;
+    let answer: Explanation = client::understand(&args.server, &body)?;
     let text = match args.format {
         Format::Table => render(&answer, args.slots),
         Format::Json => format!("{}\n", body.trim_end()),

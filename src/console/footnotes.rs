@@ -115,6 +115,13 @@ pub(crate) fn methods(answer: &Answer) -> Vec<String> {
     lines
 }
 
+/// That a file that is followed has faults, and which; nothing if it has none.
+pub(crate) fn not_in_force(failure: Option<&str>) -> String {
+    let Some(failure) = failure else { return String::new() };
+    let faults: String = failure.lines().map(|line| format!("  {}\n", plain(line))).collect();
+    format!("THE NEWEST VERSION OF THE FILE IS NOT IN FORCE, THE ONE BEFORE IT IS:\n{faults}")
+}
+
 /// That figures are of hosts that are no live machines.
 pub(crate) fn made_up(hosts: u64) -> String {
     match hosts {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::client::{self, DEFAULT_SERVER};
+use crate::client::{self, DEFAULT_SERVER, understand};
 use crate::error::ConsoleError;
 use crate::figures::plain;
 use crate::format::Format;
@@ -134,11 +134,6 @@ async fn ask(args: &ActArgs, deed: &str, at: Option<&str>) -> Result<Done, Conso
     };
     let body = client::post(&args.server, &format!("/api/v1/hosts/{id}/{deed}"), said.to_string()).await?;
     understand(&args.server, &body)
-}
-
-pub(crate) fn understand<'a, T: Deserialize<'a>>(server: &str, body: &'a str) -> Result<T, ConsoleError> {
-    serde_json::from_str(body)
-        .map_err(|why| ConsoleError::NotUnderstood { server: server.into(), why: why.to_string() })
 }
 
 /// Who acts: whom `sudo` stands for, else the user. A word, no proof.

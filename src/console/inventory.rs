@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::figures::{NOTHING, plain};
+use crate::footnotes::not_in_force;
 use crate::format::Format;
-use crate::host::understand;
 use crate::report::write_out;
 
 /// Where the inventory is asked for.
@@ -63,7 +63,7 @@ pub struct AskArgs {
 }
 
 /// A page of the inventory; then all of it.
-#[derive(Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Known {
     as_of: String,
     file: Option<String>,
@@ -144,45 +144,33 @@ pub async fn inventory(args: &InventoryArgs) -> Result<(), ConsoleError> {
 fn print<T: Serialize>(ask: &AskArgs, what: &T, table: impl FnOnce(&T) -> String) -> Result<(), ConsoleError> {
     let text = match ask.format {
         Format::Table => table(what),
-        Format::Json => {
-            let text = serde_json::to_string_pretty(what);
-            text.map_err(|why| ConsoleError::NotUnderstood { server: ask.server.clone(), why: why.to_string() })? + "\n"
-        }
+        Format::Json => client::written(&ask.server, what)?,
     };
     write_out(text.as_bytes()).map_err(ConsoleError::Output)
 }
 
 /// All pages of the inventory.
 async fn known(server: &str) -> Result<Known, ConsoleError> {
-    let (mut owners, mut cursor) = (Vec::new(), None);
-    loop {
-        let body = page(server, PATH, cursor.as_deref()).await?;
-        let mut page: Known = understand(server, &body)?;
-        owners.append(&mut page.owners);
-        cursor = page.next_cursor.take();
-        if cursor.is_none() {
-            return Ok(Known { owners, ..page });
-        }
-    }
+    let mut whole = Known::default();
+    let keep = |mut page: Known| {
+        let next = page.next_cursor.take();
+        whole.owners.append(&mut page.owners);
+        whole = Known { owners: std::mem::take(&mut whole.owners), ..page };
+        next
+    };
+    client::pages(server, PATH, &[("limit", PAGE)], keep).await?;
+    Ok(whole)
 }
 
 /// All hosts there are.
 async fn hosts(server: &str) -> Result<Vec<Host>, ConsoleError> {
-    let (mut hosts, mut cursor) = (Vec::new(), None);
-    loop {
-        let body = page(server, "/api/v1/hosts", cursor.as_deref()).await?;
-        let mut page: Hosts = understand(server, &body)?;
-        hosts.append(&mut page.hosts);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(hosts);
-        }
-    }
-}
-
-async fn page(server: &str, path: &str, cursor: Option<&str>) -> Result<String, ConsoleError> {
-    let query: Vec<(&str, &str)> = [("limit", PAGE)].into_iter().chain(cursor.map(|at| ("cursor", at))).collect();
-    client::get(server, path, &query).await
+    let mut hosts = Vec::new();
+    let keep = |page: Hosts| {
+        hosts.extend(page.hosts);
+        page.next_cursor
+    };
+    client::pages(server, "/api/v1/hosts", &[("limit", PAGE)], keep).await?;
+    Ok(hosts)
 }
 
 impl Misfits {
@@ -204,7 +192,7 @@ impl Misfits {
 
     fn told(&self, known: &Known) -> String {
         let mut text = String::new();
-        failure(&mut text, self.failure.as_deref());
+        text.push_str(&not_in_force(self.failure.as_deref()));
         for (hosts, what) in [
             (&self.unnamed, "reports, and the inventory does not name it: its energy has no labels but the agent's"),
             (&self.never_seen, "is in the inventory and never reported: no agent there, or another name"),
@@ -221,21 +209,13 @@ impl Misfits {
     }
 }
 
-fn failure(text: &mut String, failure: Option<&str>) {
-    let Some(failure) = failure else { return };
-    let _ = writeln!(text, "THE NEWEST VERSION OF THE FILE IS NOT IN FORCE, THE ONE BEFORE IT IS:");
-    for line in failure.lines() {
-        let _ = writeln!(text, "  {}", plain(line));
-    }
-}
-
 /// The inventory for people: a row for each span of time in which labels and chassis stay as they are.
 fn table(known: &Known) -> String {
     let mut text = match &known.file {
         Some(file) => format!("{}, as of {}\n", plain(file), plain(&known.as_of)),
         None => "no inventory is configured ([files] inventory): hosts have the labels that their agents give\n".into(),
     };
-    failure(&mut text, known.failure.as_deref());
+    text.push_str(&not_in_force(known.failure.as_deref()));
     if known.owners.is_empty() {
         return text;
     }

@@ -13,7 +13,7 @@ use meter::hostlist::Pattern;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::client::{self, DEFAULT_SERVER};
+use crate::client::{self, DEFAULT_SERVER, understand};
 use crate::error::ConsoleError;
 use crate::figures::{NOTHING, grouped, plain};
 use crate::format::Format;
@@ -153,29 +153,17 @@ pub async fn jobs(args: &JobsArgs) -> Result<(), ConsoleError> {
 }
 
 async fn list(args: &ListArgs) -> Result<String, ConsoleError> {
+    let mut query = vec![("window", args.window.as_str()), ("limit", PAGE)];
+    query.extend(args.filter.as_deref().map(|filter| ("where", filter)));
     let mut all = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = vec![("window", args.window.as_str()), ("limit", PAGE)];
-        query.extend(args.filter.as_deref().map(|filter| ("where", filter)));
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let body = client::get(&args.server, PATH, &query).await?;
-        let page: Page = understand(&args.server, &body)?;
+    let keep = |page: Page| {
         all.extend(page.jobs);
-        match page.next_cursor {
-            Some(next) => cursor = Some(next),
-            None => break,
-        }
-    }
+        page.next_cursor
+    };
+    client::pages(&args.server, PATH, &query, keep).await?;
     match args.format {
         Format::Table => Ok(listed(&all)),
-        Format::Json => {
-            let not_understood = |why: serde_json::Error| ConsoleError::NotUnderstood {
-                server: args.server.clone(),
-                why: why.to_string(),
-            };
-            serde_json::to_string_pretty(&all).map(|text| format!("{text}\n")).map_err(not_understood)
-        }
+        Format::Json => client::written(&args.server, &all),
     }
 }
 
@@ -334,11 +322,6 @@ fn batches(jobs: &[PastJob]) -> Vec<&[PastJob]> {
         rest = after;
     }
     all
-}
-
-fn understand<'a, T: Deserialize<'a>>(server: &str, body: &'a str) -> Result<T, ConsoleError> {
-    serde_json::from_str(body)
-        .map_err(|why| ConsoleError::NotUnderstood { server: server.into(), why: why.to_string() })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::child::{self, Ended};
-use crate::client::{self, DEFAULT_SERVER};
+use crate::client::{self, DEFAULT_SERVER, understand};
 use crate::error::ConsoleError;
 use crate::figures::{NOTHING, amount, duration, mass, percent, plain};
 use crate::footnotes::made_up;
@@ -294,9 +294,4 @@ fn listed(all: &[Measured]) -> String {
         table.add_row(cells.into_iter().take(columns));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-fn understand<'a, T: Deserialize<'a>>(server: &str, body: &'a str) -> Result<T, ConsoleError> {
-    serde_json::from_str(body)
-        .map_err(|why| ConsoleError::NotUnderstood { server: server.into(), why: why.to_string() })
 }

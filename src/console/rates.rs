@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use crate::client::{self, DEFAULT_SERVER};
 use crate::error::ConsoleError;
 use crate::figures::plain;
+use crate::footnotes::not_in_force;
 use crate::format::Format;
 use crate::report::{write_out, write_whole};
 
@@ -88,24 +89,17 @@ pub async fn rates(args: &RatesArgs) -> Result<(), ConsoleError> {
 }
 
 async fn show(args: &ShowArgs) -> Result<(), ConsoleError> {
-    let not_understood =
-        |why: serde_json::Error| ConsoleError::NotUnderstood { server: args.server.clone(), why: why.to_string() };
-    let mut prices = Vec::new();
-    let mut cursor: Option<String> = None;
-    let outlook = loop {
-        let mut query = vec![("limit", PAGE)];
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let body = client::get(&args.server, PATH, &query).await?;
-        let mut page: Outlook = serde_json::from_str(&body).map_err(not_understood)?;
-        prices.append(&mut page.prices);
-        match page.next_cursor.take() {
-            Some(next) => cursor = Some(next),
-            None => break Outlook { prices, ..page },
-        }
+    let mut whole = Outlook::default();
+    let keep = |mut page: Outlook| {
+        let next = page.next_cursor.take();
+        whole.prices.append(&mut page.prices);
+        whole = Outlook { prices: std::mem::take(&mut whole.prices), ..page };
+        next
     };
+    client::pages(&args.server, PATH, &[("limit", PAGE)], keep).await?;
     let text = match args.format {
-        Format::Table => render(&outlook),
-        Format::Json => serde_json::to_string_pretty(&outlook).map_err(not_understood)? + "\n",
+        Format::Table => render(&whole),
+        Format::Json => client::written(&args.server, &whole)?,
     };
     write_out(text.as_bytes()).map_err(ConsoleError::Output)
 }
@@ -136,11 +130,8 @@ pub(crate) fn render(outlook: &Outlook) -> String {
         Some(file) => format!("{}, as of {}\n", plain(file), outlook.as_of),
         None => "no rate card is configured: energy is reported as unpriced\n".to_owned(),
     };
-    if let Some(failure) = &outlook.failure {
-        let _ = writeln!(text, "\nTHE NEWEST VERSION OF THE FILE IS NOT IN FORCE, THE ONE BEFORE IT IS:");
-        for line in failure.lines() {
-            let _ = writeln!(text, "  {}", plain(line));
-        }
+    if outlook.failure.is_some() {
+        let _ = write!(text, "\n{}", not_in_force(outlook.failure.as_deref()));
     }
     let mut table = Table::new();
     table.load_style(PLAIN).set_content_arrangement(ContentArrangement::Disabled).force_no_tty().set_header([

@@ -55,8 +55,7 @@ pub async fn reconcile(args: &ReconcileArgs) -> Result<(), ConsoleError> {
     let query: Vec<(&str, &str)> =
         [("window", args.window.as_str()), ("tolerance", args.tolerance.as_str())].into_iter().chain(given).collect();
     let body = client::get(&args.server, PATH, &query).await?;
-    let answer: Reconciliation = serde_json::from_str(&body)
-        .map_err(|why| ConsoleError::NotUnderstood { server: args.server.clone(), why: why.to_string() })?;
+    let answer: Reconciliation = client::understand(&args.server, &body)?;
     let text = match args.format {
         Format::Table => render(&answer),
         Format::Json => format!("{}\n", body.trim_end()),

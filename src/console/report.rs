@@ -105,8 +105,7 @@ impl ReportFormat {
 pub async fn report(args: &ReportArgs) -> Result<(), ConsoleError> {
     let body = client::get(&args.server, PATH, &args.query()).await?;
     let mut text = if args.format == ReportFormat::Table {
-        let answer: Answer = serde_json::from_str(&body)
-            .map_err(|why| ConsoleError::NotUnderstood { server: args.server.clone(), why: why.to_string() })?;
+        let answer: Answer = client::understand(&args.server, &body)?;
         let answer = if answer.cost_hidden { answer.without_money() } else { answer };
         // A file has no width, and colour in it would be noise.
         let look = look();

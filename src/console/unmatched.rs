@@ -67,31 +67,18 @@ struct Entry {
 /// [`ConsoleError`] if the aggregator does not answer or says what nobody understands.
 pub(crate) async fn unmatched(args: &UnmatchedArgs) -> Result<String, ConsoleError> {
     let kind = args.kind.and_then(|kind| kind.to_possible_value());
+    let mut query = vec![("limit", PAGE)];
+    query.extend(kind.as_ref().map(|kind| ("kind", kind.get_name())));
     let mut all = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = vec![("limit", PAGE)];
-        query.extend(kind.as_ref().map(|kind| ("kind", kind.get_name())));
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let body = client::get(&args.server, "/api/v1/unmatched", &query).await?;
-        let page: Page = serde_json::from_str(&body).map_err(|why| not_understood(&args.server, &why))?;
+    let keep = |page: Page| {
         all.extend(page.unmatched);
-        match page.next_cursor {
-            Some(next) => cursor = Some(next),
-            None => break,
-        }
-    }
+        page.next_cursor
+    };
+    client::pages(&args.server, "/api/v1/unmatched", &query, keep).await?;
     match args.format {
         Format::Table => Ok(listed(&all)),
-        Format::Json => {
-            let text = serde_json::to_string_pretty(&all).map_err(|why| not_understood(&args.server, &why))?;
-            Ok(format!("{text}\n"))
-        }
+        Format::Json => client::written(&args.server, &all),
     }
-}
-
-fn not_understood(server: &str, why: &serde_json::Error) -> ConsoleError {
-    ConsoleError::NotUnderstood { server: server.into(), why: why.to_string() }
 }
 
 fn listed(all: &[Entry]) -> String {

@@ -39,15 +39,11 @@ impl Statements {
     /// The newest statements whose months share time with a window: those of these sites, or of all.
     #[must_use]
     pub fn overlapping(&self, window: Window, sites: Option<&BTreeSet<String>>) -> Vec<Entry> {
-        // The newest version of a month and site comes first.
-        let mut newest = self.list();
-        newest.dedup_by(|next, kept| (&next.head.period, &next.head.site) == (&kept.head.period, &kept.head.site));
-        newest.retain(|entry| {
-            entry.head.window.start < window.end()
-                && window.start() < entry.head.window.end
-                && sites.is_none_or(|sites| sites.contains(&entry.head.site))
-        });
-        newest
+        self.shelf.newest_of(|head| {
+            head.window.start < window.end()
+                && window.start() < head.window.end
+                && sites.is_none_or(|sites| sites.contains(&head.site))
+        })
     }
 
     /// Whether a window lies in the months of these statements: one of each of these sites, or of every site there is.

@@ -87,7 +87,13 @@ impl Shelf {
 
     /// All of them, the newest month first, of each the newest version first.
     pub(super) fn list(&self) -> Vec<Entry> {
-        let mut all = self.lock().statements.clone();
+        self.those(|_| true)
+    }
+
+    /// Those that are wanted, in the order of [`Shelf::list`].
+    fn those(&self, is_wanted: impl Fn(&Head) -> bool) -> Vec<Entry> {
+        let wanted = |entry: &&Entry| is_wanted(&entry.head);
+        let mut all: Vec<Entry> = self.lock().statements.iter().filter(wanted).cloned().collect();
         all.sort_by(|a, b| {
             let key = |entry: &Entry| (std::cmp::Reverse(entry.head.period.clone()), entry.head.site.clone());
             key(a).cmp(&key(b)).then(b.head.version.cmp(&a.head.version))
@@ -95,12 +101,16 @@ impl Shelf {
         all
     }
 
+    /// The newest version of each month and site that is wanted; all versions of one are of the same window.
+    pub(super) fn newest_of(&self, is_wanted: impl Fn(&Head) -> bool) -> Vec<Entry> {
+        let mut all = self.those(is_wanted);
+        all.dedup_by(|next, kept| (&next.head.period, &next.head.site) == (&kept.head.period, &kept.head.site));
+        all
+    }
+
     /// The newest version of each site's statement of a month, by site.
     pub(super) fn newest(&self, period: &str) -> Vec<Entry> {
-        let mut all = self.list();
-        all.retain(|entry| entry.head.period == period);
-        all.dedup_by(|next, kept| next.head.site == kept.head.site);
-        all
+        self.newest_of(|head| head.period == period)
     }
 
     pub(super) fn is_complete(&self, period: &str) -> bool {

@@ -19,7 +19,7 @@ const NEXT_MAX: usize = 3;
 const GAPS_MAX: usize = 20;
 
 /// A rate card at one instant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Outlook {
     /// The instant.
     pub as_of: String,
